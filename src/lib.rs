@@ -1,0 +1,1 @@
+//! Cereus: a game server framework that speaks the Pitaya protocol.
