@@ -1,0 +1,86 @@
+//! Transports: a socket's bytes to packet bytes and back, without IO.
+
+use std::{fmt, net::SocketAddr};
+
+use bytes::BytesMut;
+use cereus_core::packet::PacketError;
+use thiserror::Error;
+
+/// A layer between a socket's bytes and the bytes of packets. It does no IO.
+///
+/// The driver of a connection reads the socket, gives the bytes to [`decode`](Self::decode), asks
+/// [`encode`](Self::encode) for what to write, and writes that. After an error it asks `encode` once more (a refusal or a
+/// close frame may wait), writes that and closes the socket.
+pub trait Transport: fmt::Debug + Send {
+    /// Takes what the socket delivered and gives the packet bytes in it to `sink`, in order, in any segmentation.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the transport's own rules, or ended it. Nothing more can be read.
+    fn decode(&mut self, wire: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), TransportError>;
+
+    /// Appends to `wire` the transport's own control output first, then packets from `next`, until `limit` bytes wait in
+    /// `wire` or `next` has no more. `next` appends exactly one packet to the buffer it is given and returns its length.
+    fn encode(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize);
+
+    /// The socket delivered its last byte.
+    ///
+    /// # Errors
+    ///
+    /// The peer left in the middle of something.
+    fn handle_eof(&mut self) -> Result<(), TransportError>;
+
+    /// Appends the transport's farewell to `wire`. Nothing is encoded after it.
+    fn close(&mut self, wire: &mut BytesMut);
+
+    /// Gives back what memory it holds without need. Called when the connection has been idle for a while.
+    fn release(&mut self) {}
+
+    /// The address of the real peer, where a layer below learned it.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+/// How a transport ended, other than by this side's wish.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// A message of the transport was not exactly one packet.
+    #[error("a message is not exactly one packet: {0}")]
+    Packet(#[from] PacketError),
+    /// The peer broke the rules of the transport.
+    #[error("transport protocol violated: {0}")]
+    Protocol(String),
+    /// A plain HTTP request was answered with a page or a refusal; there is no connection to speak of.
+    #[error("a plain HTTP request was answered with status {status}")]
+    Answered {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The peer ended the transport in an orderly way.
+    #[error("the peer closed the transport")]
+    Closed,
+}
+
+/// The bytes of the socket are the bytes of the packets.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Raw;
+
+impl Transport for Raw {
+    fn decode(&mut self, wire: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), TransportError> {
+        sink(wire);
+        Ok(())
+    }
+
+    fn encode(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize) {
+        while wire.len() < limit && next(wire).is_some() {}
+    }
+
+    fn handle_eof(&mut self) -> Result<(), TransportError> {
+        Ok(())
+    }
+
+    fn close(&mut self, _wire: &mut BytesMut) {}
+}
