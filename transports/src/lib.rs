@@ -1,10 +1,21 @@
 //! Transports: a socket's bytes to packet bytes and back, without IO.
 
+#[cfg(feature = "websocket")]
+mod http;
+#[cfg(feature = "websocket")]
+mod websocket;
+
 use std::{fmt, net::SocketAddr};
 
 use bytes::BytesMut;
 use cereus_core::packet::PacketError;
 use thiserror::Error;
+
+#[cfg(feature = "websocket")]
+pub use {
+    http::Page,
+    websocket::{WebSocket, WebSocketConfig},
+};
 
 /// A layer between a socket's bytes and the bytes of packets. It does no IO.
 ///
