@@ -119,9 +119,8 @@ macro_rules! limit_setters {
             self
         }
 
-        /// The longest handshake that is read, in bytes, before and after inflating. Default: 64 KiB.
-        ///
-        /// Its JSON becomes a tree, which can take a hundred times the memory of the text.
+        /// The longest handshake that is read, in bytes, before and after inflating. Default: 64 KiB on a server, where
+        /// its JSON becomes a tree of up to a hundred times the size; 4 MiB on a client, for long dictionaries.
         #[must_use]
         pub fn max_handshake_size(mut self, bytes: usize) -> Self {
             self.limits.max_handshake_size = bytes;
@@ -347,7 +346,12 @@ impl ServerConfigBuilder {
             errors.push(ConfigError::HandshakeTimeout { timeout, heartbeat: self.heartbeat });
         }
         self.limits.check(&mut errors);
-        if errors.is_empty() { Ok(ServerConfig(Arc::new(self.settings()))) } else { Err(ConfigErrors(errors)) }
+        let settings = self.settings();
+        let (name, value) = ("dictionary", settings.accepted.plain.len());
+        if value > MAX_BODY_LEN {
+            errors.push(ConfigError::LimitTooLarge { name, value, max: MAX_BODY_LEN });
+        }
+        if errors.is_empty() { Ok(ServerConfig(Arc::new(settings))) } else { Err(ConfigErrors(errors)) }
     }
 
     fn settings(self) -> Settings {
@@ -396,11 +400,19 @@ impl ClientConfig {
 }
 
 /// Makes a [`ClientConfig`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ClientConfigBuilder {
     pub(crate) handshake: HandshakeRequest,
     pub(crate) compress: bool,
     pub(crate) limits: Limits,
+}
+
+impl Default for ClientConfigBuilder {
+    fn default() -> Self {
+        // A server's dictionary may be long, and it is no tree.
+        let limits = Limits { max_handshake_size: 4 << 20, ..Limits::default() };
+        Self { handshake: HandshakeRequest::default(), compress: false, limits }
+    }
 }
 
 impl ClientConfigBuilder {

@@ -1,7 +1,17 @@
-//! Transports: a socket's bytes to packet bytes and back, without IO.
+//! Transports of Cereus: a socket's bytes to packet bytes and back, without IO; and the seam to a runtime.
+//!
+//! ```text
+//!   socket ── wire bytes ──► Transport::decode ── packet bytes ──► ServerConnection::handle_input
+//!   socket ◄── wire bytes ── Transport::encode ◄─ packet bytes ─── ServerConnection::poll_transmit
+//! ```
+//!
+//! A [`Transport`] is a value that does no IO: [`Raw`] for TCP, [`WebSocket`] for browsers, or your own. [`rt`] holds the
+//! five traits that a runtime implements.
 
+mod endpoint;
 #[cfg(feature = "websocket")]
 mod http;
+pub mod rt;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -11,6 +21,7 @@ use bytes::BytesMut;
 use cereus_core::packet::PacketError;
 use thiserror::Error;
 
+pub use endpoint::{Endpoint, Tcp};
 #[cfg(feature = "websocket")]
 pub use {
     http::Page,

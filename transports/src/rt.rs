@@ -13,7 +13,7 @@ use std::{
 use cereus_core::Instant;
 
 /// An async runtime: where tasks run, what time it is, and how listeners and timers are made.
-pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
+pub trait Runtime: Clone + fmt::Debug + Send + Sync + Unpin + 'static {
     /// Its timers.
     type Timer: Timer;
     /// Its listening sockets.

@@ -1,0 +1,426 @@
+use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use cereus_core::{ConfigError, HandshakeRequest, ServerConfig, ServerConfigBuilder};
+use cereus_transports::Endpoint as ListenEndpoint;
+use thiserror::Error as ThisError;
+
+use crate::{
+    Context, Error, JsonSerializer, Module, Serializer, Server, Service, Session,
+    hook::{BoxFuture, Hooks},
+    module::Part,
+    router::{Endpoint, Router},
+    server::{Callbacks, Parts, Settings},
+};
+
+/// Everything that makes a server, until [`build`](Self::build) checks it and makes a [`Server`] of it.
+///
+/// What is set here belongs to this app alone: two apps with different settings run in one process.
+///
+/// ```
+/// use cereus_app::{App, Json, Service, State};
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+///
+/// #[derive(Clone, Default)]
+/// struct Visits(Arc<AtomicU64>);
+///
+/// async fn visit(State(visits): State<Visits>) -> Json<u64> {
+///     Json(visits.0.fetch_add(1, Ordering::Relaxed) + 1)
+/// }
+///
+/// let server = App::new(Visits::default())
+///     .server_type("lobby")
+///     .service(Service::new("door").request("visit", visit))
+///     .build()?;
+/// # Ok::<(), cereus_app::BuildErrors>(())
+/// ```
+#[must_use = "an app does nothing until it is built and served"]
+pub struct App<S> {
+    state: S,
+    server_type: String,
+    services: Vec<Service<S>>,
+    modules: Vec<Part>,
+    hooks: Hooks,
+    callbacks: Callbacks,
+    serializer: Arc<dyn Serializer>,
+    protocol: ServerConfigBuilder,
+    settings: Settings,
+    errors: Vec<BuildError>,
+}
+
+impl<S: Send + Sync + 'static> App<S> {
+    /// An app with a state that its handlers share.
+    pub fn new(state: S) -> Self {
+        Self {
+            state,
+            server_type: "connector".to_owned(),
+            services: Vec::new(),
+            modules: Vec::new(),
+            hooks: Hooks::default(),
+            callbacks: Callbacks::default(),
+            serializer: Arc::new(JsonSerializer),
+            protocol: ServerConfig::builder(),
+            settings: Settings::default(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The type of this server, the first field of a full route. Default: `connector`.
+    pub fn server_type(mut self, name: impl Into<String>) -> Self {
+        self.server_type = name.into();
+        self
+    }
+
+    /// Adds a service.
+    pub fn service(mut self, service: Service<S>) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// Adds a module after those that are there.
+    pub fn module(mut self, module: impl Module) -> Self {
+        self.modules.push(Part::module(module));
+        self
+    }
+
+    /// Adds a module before those that are there.
+    pub fn module_before(mut self, module: impl Module) -> Self {
+        self.modules.insert(0, Part::module(module));
+        self
+    }
+
+    /// Adds a hook that runs before every handler, once its body could be read. It hands the context on, changed or not,
+    /// or refuses the message.
+    ///
+    /// ```
+    /// use cereus_app::{App, Context, Error};
+    ///
+    /// async fn require_login(context: Context) -> Result<Context, Error> {
+    ///     match context.session().uid() {
+    ///         None if context.route() != &"gate.login" => Err(Error::new("GAME-001", "log in first")),
+    ///         _ => Ok(context),
+    ///     }
+    /// }
+    /// let app = App::new(()).before(require_login);
+    /// ```
+    pub fn before<Fut>(mut self, hook: impl Fn(Context) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<Context, Error>> + Send + 'static,
+    {
+        self.hooks.add_before(hook);
+        self
+    }
+
+    /// Adds a hook that runs after every handler that ran. It gets the result and returns what to make of it: an error
+    /// can become a reply and the reverse.
+    pub fn after<Fut>(mut self, hook: impl Fn(Context, Result<Bytes, Error>) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<Bytes, Error>> + Send + 'static,
+    {
+        self.hooks.add_after(hook);
+        self
+    }
+
+    /// Adds a check of the handshake. A client that fails one is refused with code 400; the error is for the log. A second
+    /// check of the same name takes the place of the first.
+    pub fn handshake_validator<Fut>(
+        mut self,
+        name: impl Into<String>,
+        check: impl Fn(Session, HandshakeRequest) -> Fut + Send + Sync + 'static,
+    ) -> Self
+    where
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let check = Arc::new(move |(session, request)| Box::pin(check(session, request)) as BoxFuture<_>);
+        self.callbacks.handshake.insert(name.into(), check);
+        self
+    }
+
+    /// Adds something that runs when a session is bound to a user, before it can be found by him. An error refuses the
+    /// bind.
+    pub fn on_bind<Fut>(mut self, callback: impl Fn(Session) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        self.callbacks.bind.push(Arc::new(move |session| Box::pin(callback(session))));
+        self
+    }
+
+    /// Adds something that runs when a session was bound to a user. An error takes the bind back.
+    pub fn on_after_bind<Fut>(mut self, callback: impl Fn(Session) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        self.callbacks.after_bind.push(Arc::new(move |session| Box::pin(callback(session))));
+        self
+    }
+
+    /// Adds something that runs when a session ended, after the session's own callbacks.
+    pub fn on_close<Fut>(mut self, callback: impl Fn(Session) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.callbacks.close.push(Box::new(move |session| Box::pin(callback(session))));
+        self
+    }
+
+    /// Adds something that runs when the server listens, with where: to print it, or to tell a test.
+    pub fn on_listening(mut self, callback: impl Fn(&[ListenEndpoint]) + Send + Sync + 'static) -> Self {
+        self.callbacks.listening.push(Box::new(callback));
+        self
+    }
+
+    /// How errors are written. Default: [`JsonSerializer`].
+    pub fn serializer(mut self, serializer: impl Serializer) -> Self {
+        self.serializer = Arc::new(serializer);
+        self
+    }
+
+    /// Changes the settings of the client protocol: heartbeat, dictionary, compression, limits.
+    ///
+    /// ```
+    /// use cereus_app::App;
+    /// use std::time::Duration;
+    ///
+    /// let app = App::new(()).protocol(|protocol| protocol.heartbeat(Duration::from_secs(10)).max_packet_size(64 << 10));
+    /// ```
+    pub fn protocol(mut self, change: impl FnOnce(ServerConfigBuilder) -> ServerConfigBuilder) -> Self {
+        self.protocol = change(self.protocol);
+        self
+    }
+
+    /// The routes that have a two-byte code on the wire. Default: none.
+    pub fn dictionary<R: AsRef<str>>(mut self, entries: impl IntoIterator<Item = (R, u16)>) -> Self {
+        match cereus_core::RouteDictionary::new(entries) {
+            Ok(dictionary) => self.protocol = self.protocol.dictionary(dictionary),
+            Err(error) => self.errors.push(BuildError::Protocol(error.into())),
+        }
+        self
+    }
+
+    /// How long handlers may run, where a service does not say otherwise. Default: 30 s.
+    pub fn handler_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.handler_deadline = deadline;
+        self
+    }
+
+    /// How long a write to a client may make no progress before the connection is closed. Default: 10 s.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.write_timeout = timeout;
+        self
+    }
+
+    /// How long a shutdown waits for handlers that run. Default: 30 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.drain_timeout = timeout;
+        self
+    }
+
+    /// How many bytes of pushes may wait for one connection to take them over. Default: 1 MiB.
+    pub fn max_mailbox_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_mailbox_bytes = bytes;
+        self
+    }
+
+    /// How often groups with a time to live are looked at. Default: 30 s.
+    pub fn groups_tick(mut self, interval: Duration) -> Self {
+        self.settings.groups_tick = interval;
+        self
+    }
+
+    /// Checks everything and makes the server.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake at once: nothing was opened or started then.
+    pub fn build(self) -> Result<Server, BuildErrors> {
+        let mut errors = self.errors;
+        if self.server_type.trim().is_empty() || self.server_type.contains('.') {
+            errors.push(BuildError::Name { what: "server type", name: self.server_type.clone() });
+        }
+        self.settings.check(&mut errors);
+        check_modules(&self.modules, &mut errors);
+        let config = self.protocol.serializer(self.serializer.name()).build().map_err(|mistakes| {
+            errors.extend(mistakes.into_iter().map(BuildError::Protocol));
+        });
+        let mut builder = RouterBuilder {
+            router: Router::new(&self.server_type),
+            parts: Vec::new(),
+            serializer: self.serializer.name(),
+            deadline: self.settings.handler_deadline,
+            errors,
+        };
+        let (state, hooks) = (Arc::new(self.state), Arc::new(self.hooks));
+        let mut names = BTreeSet::new();
+        for (index, service) in self.services.into_iter().enumerate() {
+            if !names.insert(service.name.clone()) {
+                builder.errors.push(BuildError::ServiceTwice { name: service.name });
+                continue;
+            }
+            builder.add(index, service, &state, &hooks);
+        }
+        match config {
+            Ok(config) if builder.errors.is_empty() => Ok(Server::new(Parts {
+                router: builder.router,
+                config: Arc::new(config),
+                serializer: self.serializer,
+                callbacks: self.callbacks,
+                services: builder.parts,
+                modules: self.modules,
+                settings: self.settings,
+            })),
+            _ => Err(BuildErrors(builder.errors)),
+        }
+    }
+}
+
+fn check_modules(modules: &[Part], errors: &mut Vec<BuildError>) {
+    let mut names = BTreeSet::new();
+    for part in modules {
+        if !names.insert(&part.name) {
+            errors.push(BuildError::ModuleTwice { name: part.name.clone() });
+        }
+    }
+}
+
+/// Adds services to a router and collects what is wrong with them.
+struct RouterBuilder {
+    router: Router,
+    parts: Vec<Part>,
+    serializer: &'static str,
+    deadline: Duration,
+    errors: Vec<BuildError>,
+}
+
+impl RouterBuilder {
+    fn add<S>(&mut self, index: usize, service: Service<S>, state: &Arc<S>, hooks: &Arc<Hooks>) {
+        let Service { name: service_name, entries, rename, concurrency, deadline, lifecycle } = service;
+        self.check_name("service", &service_name);
+        let deadline = deadline.unwrap_or(self.deadline);
+        if deadline.is_zero() || concurrency == Some(0) {
+            self.errors.push(BuildError::NothingRuns { service: service_name.clone() });
+        }
+        for entry in entries {
+            let name = rename.as_ref().map_or_else(|| entry.name.clone(), |rename| rename(&entry.name));
+            self.check_name("handler", &name);
+            let route = format!("{service_name}.{name}");
+            if let Some(body) = entry.formats.into_iter().flatten().find(|format| *format != self.serializer) {
+                self.errors.push(BuildError::Serializer { route: route.clone(), body, app: self.serializer });
+            }
+            let endpoint = Endpoint {
+                route: route.clone(),
+                handler: (entry.handler)(Arc::clone(state), Arc::clone(hooks)),
+                answers: entry.answers,
+                deadline,
+                service: index as u32,
+                concurrency,
+            };
+            if !self.router.insert(endpoint) {
+                self.errors.push(BuildError::RouteTwice { route });
+            }
+        }
+        if let Some(lifecycle) = lifecycle {
+            self.parts.push(Part { name: service_name, lifecycle, module: None });
+        }
+    }
+
+    fn check_name(&mut self, what: &'static str, name: &str) {
+        if name.trim().is_empty() || name.contains('.') {
+            self.errors.push(BuildError::Name { what, name: name.to_owned() });
+        }
+    }
+}
+
+impl<S> fmt::Debug for App<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("server_type", &self.server_type)
+            .field("services", &self.services)
+            .field("modules", &self.modules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A mistake in the making of an app.
+#[derive(Clone, Debug, Eq, PartialEq, ThisError)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two services have one name.
+    #[error("there are two services `{name}`: rename one, or put their handlers into one service")]
+    ServiceTwice {
+        /// The name.
+        name: String,
+    },
+    /// Two handlers have one route.
+    #[error("there are two handlers for `{route}`: remove or rename one")]
+    RouteTwice {
+        /// The route.
+        route: String,
+    },
+    /// Two modules have one name.
+    #[error("there are two modules `{name}`: rename one")]
+    ModuleTwice {
+        /// The name.
+        name: String,
+    },
+    /// No route could ever mean this.
+    #[error("the {what} name `{name}` cannot be part of a route: it must not be empty or contain a dot")]
+    Name {
+        /// What has the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A handler takes or returns a body of another serializer.
+    #[error(
+        "the handler of `{route}` takes or returns {body}, but the app's serializer is {app}: change the handler, or set \
+         `App::serializer`"
+    )]
+    Serializer {
+        /// The route of the handler.
+        route: String,
+        /// What the handler takes or returns.
+        body: &'static str,
+        /// What the app announces.
+        app: &'static str,
+    },
+    /// A service whose handlers could never run.
+    #[error("the service `{service}` has a deadline or a concurrency of zero: none of its handlers could run")]
+    NothingRuns {
+        /// The service.
+        service: String,
+    },
+    /// A setting that cannot work.
+    #[error("`{0}` is zero: set it to something above")]
+    ZeroSetting(&'static str),
+    /// A mistake in the settings of the client protocol.
+    #[error(transparent)]
+    Protocol(#[from] ConfigError),
+}
+
+/// Every mistake in the making of an app, at least one.
+#[derive(Clone, Eq, PartialEq)]
+pub struct BuildErrors(Vec<BuildError>);
+
+impl BuildErrors {
+    /// The mistakes.
+    pub fn iter(&self) -> impl Iterator<Item = &BuildError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for BuildErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the app cannot be built:")?;
+        self.0.iter().try_for_each(|error| write!(f, "\n- {error}"))
+    }
+}
+
+impl fmt::Debug for BuildErrors {
+    /// As text: this is what a `main` that returns it shows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for BuildErrors {}

@@ -1,0 +1,432 @@
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, BytesMut};
+use cereus_core::{CloseReason, Instant, ProtocolError, ServerConnection, ServerEvent};
+use cereus_transports::{
+    Transport, TransportError,
+    rt::{ByteStream, Runtime, Timer},
+};
+
+use crate::{Session, handlers::Handlers, mailbox::Letter, server::Task};
+
+/// How many bytes wait to be written before nothing more is encoded.
+const OUT_LIMIT: usize = 64 << 10;
+
+/// What is read at once: the small one fits most bursts and costs little to clear, the large one is for uploads.
+const READ: usize = 4 << 10;
+const LARGE_READ: usize = 64 << 10;
+
+/// How many events are started before the socket gets its turn, and how many turns before other tasks get theirs.
+const EVENTS: usize = 64;
+const TURNS: usize = 4;
+
+/// One connection: the only loop between a socket and its [`ServerConnection`], for every runtime and transport.
+pub(crate) struct Driver<R: Runtime, S> {
+    runtime: R,
+    stream: S,
+    transport: Box<dyn Transport>,
+    connection: ServerConnection,
+    session: Session,
+    handlers: Handlers,
+    /// What is to be written.
+    out: BytesMut,
+    phase: Phase,
+    /// How the peer ended the input, to be told when what came before it was looked at.
+    ended: Option<Result<(), TransportError>>,
+    /// Since when a write has made no progress.
+    stalled: Option<Instant>,
+    /// The last read filled its buffer.
+    large_reads: bool,
+    /// The last heartbeat tick has not been used to give memory back.
+    tidy: bool,
+    /// What the mailbox was told to wait in the connection.
+    told: usize,
+    timer: R::Timer,
+    /// When the timer wakes this task.
+    armed: Option<Instant>,
+    waker: Option<Waker>,
+    /// Counts the connection until it and all that it left behind have ended.
+    task: Option<Task>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Open,
+    /// What is left is being written.
+    Flushing {
+        until: Instant,
+        linger: bool,
+    },
+    /// The peer was told that nothing more comes.
+    HalfClosed {
+        until: Instant,
+        linger: bool,
+    },
+    Done,
+}
+
+impl<R: Runtime, S: ByteStream> Driver<R, S> {
+    pub(crate) fn new(runtime: R, stream: S, transport: Box<dyn Transport>, session: Session) -> Self {
+        let server = session.server();
+        Self {
+            connection: ServerConnection::new(server.shared_config().clone(), runtime.now()),
+            timer: runtime.timer(),
+            task: Some(server.task()),
+            handlers: Handlers::new(session.clone()),
+            runtime,
+            stream,
+            transport,
+            session,
+            out: BytesMut::new(),
+            phase: Phase::Open,
+            ended: None,
+            stalled: None,
+            large_reads: false,
+            tidy: false,
+            told: 0,
+            armed: None,
+            waker: None,
+        }
+    }
+
+    /// Does once what can be done now. Returns whether anything was done.
+    fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = self.read_mail(now);
+        self.handle_timeout(now);
+        progress |= if self.large_reads { self.read::<LARGE_READ>(cx, now) } else { self.read::<READ>(cx, now) };
+        if self.phase == Phase::Open {
+            progress |= self.dispatch(cx, now);
+            self.end_input(now);
+        }
+        progress |= self.write(cx, now);
+        self.tell_mailbox();
+        self.tidy_up();
+        progress | self.close(cx, now)
+    }
+
+    fn read_mail(&mut self, now: Instant) -> bool {
+        let Some(letters) = self.session.mailbox().take() else {
+            return false;
+        };
+        self.told = usize::MAX;
+        for letter in letters {
+            let sent = match letter {
+                Letter::Push(route, body) => self.connection.push(&route, body),
+                Letter::Encoded(push) => self.connection.push_encoded(&push),
+                Letter::Kick(reason) => {
+                    self.connection.kick(reason.as_deref(), now);
+                    Ok(())
+                }
+                Letter::Close => {
+                    self.connection.close(now);
+                    Ok(())
+                }
+                Letter::Drain => {
+                    self.handlers.drain();
+                    Ok(())
+                }
+            };
+            if let Err(error) = sent {
+                tracing::debug!(session = %self.session.id(), %error, "a push was dropped");
+            }
+        }
+        true
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.connection.poll_timeout().is_some_and(|at| now >= at) {
+            self.connection.handle_timeout(now);
+            self.tidy = true;
+        }
+        if self.stalled.is_some_and(|since| now >= since + self.session.server().settings().write_timeout) {
+            self.connection.abort(CloseReason::WriteTimeout);
+            self.break_off();
+        }
+    }
+
+    fn read<const N: usize>(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let discard = self.phase != Phase::Open;
+        if self.ended.is_some() || self.phase == Phase::Done || (!discard && !self.connection.wants_input()) {
+            return false;
+        }
+        let mut scratch = [0; N];
+        match self.stream.poll_read(cx, &mut scratch) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(0)) => {
+                self.ended = Some(self.transport.handle_eof());
+                true
+            }
+            Poll::Ready(Ok(_)) if discard => true,
+            Poll::Ready(Ok(len)) => {
+                self.large_reads = len == N;
+                let connection = &mut self.connection;
+                let decoded = self.transport.decode(&scratch[..len], &mut |packets| {
+                    connection.handle_input(packets, now);
+                });
+                if let Err(error) = decoded {
+                    self.ended = Some(Err(error));
+                }
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                self.fail(&error);
+                true
+            }
+        }
+    }
+
+    /// Lets handlers run and starts new ones while there is room for their answers.
+    fn dispatch(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = !self.handlers.is_idle() && self.handlers.poll(&mut self.connection, cx, now);
+        for _ in 0..EVENTS {
+            let room = self.connection.has_room() && self.out.len() < OUT_LIMIT;
+            if !room || self.handlers.is_draining() || self.connection.is_closed() {
+                break;
+            }
+            if !self.handlers.start_next(&mut self.connection, cx, now) {
+                break;
+            }
+            progress = true;
+        }
+        if self.handlers.is_drained() {
+            self.connection.close(now);
+        }
+        progress
+    }
+
+    /// Tells the connection how the peer ended its input, once what came before has had its chance.
+    fn end_input(&mut self, now: Instant) {
+        match self.ended.take() {
+            None => {}
+            Some(Ok(()) | Err(TransportError::Closed)) => {
+                self.connection.handle_eof(now);
+                self.ended = Some(Ok(()));
+            }
+            Some(Err(error)) => {
+                tracing::debug!(session = %self.session.id(), %error, "the transport ended");
+                let reason = match error {
+                    TransportError::Packet(error) => ProtocolError::Packet(error).into(),
+                    _ => CloseReason::Transport,
+                };
+                self.connection.abort(reason);
+            }
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        while self.phase != Phase::Done {
+            if self.out.len() < OUT_LIMIT && !matches!(self.phase, Phase::HalfClosed { .. }) {
+                let connection = &mut self.connection;
+                self.transport.encode(&mut |buf| connection.poll_transmit(buf), &mut self.out, OUT_LIMIT);
+            }
+            if self.out.is_empty() {
+                self.stalled = None;
+                break;
+            }
+            match self.stream.poll_write(cx, &self.out) {
+                Poll::Pending => {
+                    self.stalled.get_or_insert(now);
+                    break;
+                }
+                Poll::Ready(Ok(0)) => self.fail(&io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(len)) => {
+                    self.out.advance(len);
+                    self.stalled = None;
+                }
+                Poll::Ready(Err(error)) => self.fail(&error),
+            }
+            progress = true;
+        }
+        progress
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        tracing::debug!(session = %self.session.id(), %error, "the socket failed");
+        self.connection.abort(CloseReason::Transport);
+        self.break_off();
+    }
+
+    /// The socket is of no use any more.
+    fn break_off(&mut self) {
+        if let Some(reason) = self.take_close_reason() {
+            self.end_session(&reason);
+        }
+        self.out = BytesMut::new();
+        self.phase = Phase::Done;
+    }
+
+    fn take_close_reason(&mut self) -> Option<CloseReason> {
+        while self.connection.is_closed() {
+            if let ServerEvent::Closed(reason) = self.connection.poll_event()? {
+                return Some(reason);
+            }
+        }
+        None
+    }
+
+    /// Ends the session as soon as its connection is closed, and the socket when everything was written.
+    fn close(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        match self.phase {
+            Phase::Open => {
+                let Some(reason) = self.take_close_reason() else {
+                    return false;
+                };
+                self.end_session(&reason);
+                let linger = matches!(
+                    reason,
+                    CloseReason::Kicked
+                        | CloseReason::HandshakeRefused(_)
+                        | CloseReason::Local
+                        | CloseReason::Transport
+                        | CloseReason::Protocol(ProtocolError::Handshake(_))
+                );
+                self.phase = Phase::Flushing { until: now + self.session.server().config().close_timeout(), linger };
+                true
+            }
+            Phase::Flushing { until, .. } | Phase::HalfClosed { until, .. } if now >= until => {
+                self.phase = Phase::Done;
+                true
+            }
+            Phase::Flushing { until, linger } if self.out.is_empty() => {
+                self.transport.close(&mut self.out);
+                self.phase = Phase::HalfClosed { until, linger };
+                true
+            }
+            Phase::HalfClosed { linger, .. } if self.out.is_empty() => {
+                let closed = self.stream.poll_close(cx).is_ready();
+                let heard = !linger || self.ended.is_some();
+                if closed && heard {
+                    self.phase = Phase::Done;
+                }
+                closed && heard
+            }
+            _ => false,
+        }
+    }
+
+    /// The session can no longer be found; handlers that run go on without it, then what waits for its end runs.
+    fn end_session(&mut self, reason: &CloseReason) {
+        tracing::debug!(session = %self.session.id(), peer = %self.session.peer(), %reason, "connection closed");
+        let session = self.session.clone();
+        session.server().sessions().remove(&session);
+        let handlers = std::mem::replace(&mut self.handlers, Handlers::new(session.clone()));
+        let task = self.task.take();
+        if handlers.is_idle() && !session.was_introduced() {
+            return;
+        }
+        let detached = Detached { handlers, timer: self.runtime.timer(), runtime: self.runtime.clone() };
+        self.runtime.spawn(async move {
+            detached.await;
+            session.server().clone().after_close(session).await;
+            drop(task);
+        });
+    }
+
+    fn tell_mailbox(&mut self) {
+        let waiting = self.connection.queued();
+        if waiting != self.told {
+            self.told = waiting;
+            self.session.mailbox().set_in_connection(waiting);
+        }
+    }
+
+    /// Gives memory back once a heartbeat, if nothing needs it.
+    fn tidy_up(&mut self) {
+        if self.tidy && self.out.is_empty() {
+            self.tidy = false;
+            self.out = BytesMut::new();
+            self.transport.release();
+            self.handlers.release();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Flushing { until, .. } | Phase::HalfClosed { until, .. } => Some(until),
+            Phase::Open | Phase::Done => None,
+        };
+        let stalled = self.stalled.map(|since| since + self.session.server().settings().write_timeout);
+        [self.connection.poll_timeout(), self.handlers.deadline(), phase, stalled].into_iter().flatten().min()
+    }
+
+    /// Sets the timer if it would wake too late. Ready: a deadline has come already.
+    fn arm(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let Some(at) = self.next_deadline() else {
+            return Poll::Pending;
+        };
+        if now >= at {
+            return Poll::Ready(());
+        }
+        if self.armed.is_some_and(|armed| now < armed && armed <= at) {
+            return Poll::Pending;
+        }
+        let polled = self.timer.poll_until(at, cx);
+        self.armed = polled.is_pending().then_some(at);
+        polled
+    }
+
+    /// Makes sure that mail and timer wake this task, whoever polls it.
+    fn register(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.session.mailbox().set_driver(waker);
+            self.waker = Some(waker.clone());
+            self.armed = None;
+        }
+    }
+}
+
+impl<R: Runtime, S: ByteStream> Future for Driver<R, S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.register(cx.waker());
+        let mut now = this.runtime.now();
+        for _ in 0..TURNS {
+            while !this.turn(cx, now) {
+                if this.phase == Phase::Done {
+                    return Poll::Ready(());
+                }
+                if this.arm(cx, now).is_pending() {
+                    return Poll::Pending;
+                }
+                now = this.runtime.now();
+            }
+            if this.phase == Phase::Done {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Handlers whose connection ended: they run to their end or to their deadline.
+struct Detached<R: Runtime> {
+    handlers: Handlers,
+    timer: R::Timer,
+    runtime: R,
+}
+
+impl<R: Runtime> Future for Detached<R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { handlers, timer, runtime } = self.get_mut();
+        loop {
+            if handlers.poll_detached(cx, runtime.now()).is_ready() {
+                return Poll::Ready(());
+            }
+            match handlers.deadline() {
+                Some(at) if timer.poll_until(at, cx).is_ready() => {}
+                _ => return Poll::Pending,
+            }
+        }
+    }
+}

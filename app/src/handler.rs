@@ -1,0 +1,202 @@
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{Context, Error, FromBody, FromContext, IntoNothing, IntoReply, hook::Hooks};
+
+/// An async function that handles messages: arguments that can be taken [from the context](FromContext), a body in the
+/// last place if it wants one, and a result that fits how it is registered.
+///
+/// `M` is made up by the compiler, from the arguments.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler for a state of type `{S}`",
+    label = "not a handler",
+    note = "a handler is an `async fn` of up to eight arguments: `State<T>`, `Session`, `Server`, `UserId`, `Route`, `RequestId`, `Deadline`, `Peer`, `Extension<T>`, `Context`, then at most one body (`Json<T>`, `Protobuf<T>`, `Raw`) as the last",
+    note = "its future has to be `Send`: hold no `Rc` and no lock guard across an `.await`"
+)]
+pub trait Handler<M, S>: Clone + Send + Sync + 'static {
+    /// What it returns.
+    type Output: Send;
+
+    /// The serializer that its body belongs to; `None` goes with any.
+    const FORMAT: Option<&'static str>;
+
+    /// Takes the arguments from the message, runs the hooks around the call.
+    fn call(
+        self,
+        context: Context,
+        state: Arc<S>,
+        hooks: Arc<Hooks>,
+        finish: fn(Self::Output) -> Result<Bytes, Error>,
+    ) -> impl Future<Output = Result<Bytes, Error>> + Send + 'static;
+}
+
+/// The last argument of a handler: a body, or one more thing from the context.
+///
+/// `M` tells which of the two, so that the compiler finds the one that applies.
+pub trait LastArgument<M, S>: Sized + Send {
+    /// What is read before the hooks run.
+    type Decoded: Send;
+
+    /// The serializer that it belongs to; `None` goes with any.
+    const FORMAT: Option<&'static str>;
+
+    /// Before the hooks: a body that cannot be read is refused first.
+    ///
+    /// # Errors
+    ///
+    /// What the client is answered.
+    fn decode(context: &Context) -> Result<Self::Decoded, Error>;
+
+    /// After the hooks.
+    ///
+    /// # Errors
+    ///
+    /// What the client is answered.
+    fn finish(decoded: Self::Decoded, context: &Context, state: &S) -> Result<Self, Error>;
+}
+
+/// The last argument is a body.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ViaBody;
+
+/// The last argument comes from the context.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ViaContext;
+
+impl<T: FromBody, S> LastArgument<ViaBody, S> for T {
+    type Decoded = T;
+
+    const FORMAT: Option<&'static str> = T::FORMAT;
+
+    fn decode(context: &Context) -> Result<T, Error> {
+        T::from_body(&context.body).map_err(|error| Error::new(Error::BAD_REQUEST, error.message().to_owned()))
+    }
+
+    fn finish(decoded: T, _context: &Context, _state: &S) -> Result<Self, Error> {
+        Ok(decoded)
+    }
+}
+
+impl<T: FromContext<S>, S> LastArgument<ViaContext, S> for T {
+    type Decoded = ();
+
+    const FORMAT: Option<&'static str> = None;
+
+    fn decode(_context: &Context) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn finish((): (), context: &Context, state: &S) -> Result<Self, Error> {
+        T::from_context(context, state)
+    }
+}
+
+macro_rules! handler {
+    ($($argument:ident)* ; $last:ident) => {
+        #[diagnostic::do_not_recommend]
+        #[allow(non_snake_case, reason = "arguments are named after their types")]
+        impl<Function, Fut, Output, S, M, $($argument,)* $last> Handler<(M, $($argument,)* $last,), S> for Function
+        where
+            Function: Fn($($argument,)* $last) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Output> + Send + 'static,
+            Output: Send + 'static,
+            S: Send + Sync + 'static,
+            M: 'static,
+            $($argument: FromContext<S> + 'static,)*
+            $last: LastArgument<M, S> + 'static,
+        {
+            type Output = Output;
+
+            const FORMAT: Option<&'static str> = $last::FORMAT;
+
+            async fn call(
+                self,
+                context: Context,
+                state: Arc<S>,
+                hooks: Arc<Hooks>,
+                finish: fn(Output) -> Result<Bytes, Error>,
+            ) -> Result<Bytes, Error> {
+                let decoded = $last::decode(&context)?;
+                let context = hooks.before(context).await?;
+                $(let $argument = $argument::from_context(&context, &state)?;)*
+                let $last = $last::finish(decoded, &context, &state)?;
+                drop(state);
+                if hooks.has_after() {
+                    let result = finish(self($($argument,)* $last).await);
+                    hooks.after(context, result).await
+                } else {
+                    drop((context, hooks));
+                    finish(self($($argument,)* $last).await)
+                }
+            }
+        }
+    };
+}
+
+impl<Function, Fut, Output, S> Handler<((),), S> for Function
+where
+    Function: Fn() -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Output> + Send + 'static,
+    Output: Send + 'static,
+    S: Send + Sync + 'static,
+{
+    type Output = Output;
+
+    const FORMAT: Option<&'static str> = None;
+
+    async fn call(
+        self,
+        context: Context,
+        _state: Arc<S>,
+        hooks: Arc<Hooks>,
+        finish: fn(Output) -> Result<Bytes, Error>,
+    ) -> Result<Bytes, Error> {
+        let context = hooks.before(context).await?;
+        hooks.after(context, finish(self().await)).await
+    }
+}
+
+handler!(; A);
+handler!(A; B);
+handler!(A B; C);
+handler!(A B C; D);
+handler!(A B C D; E);
+handler!(A B C D E; F);
+handler!(A B C D E F; G);
+handler!(A B C D E F G; H);
+
+pub(crate) type Reply = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
+
+/// A handler whose types are forgotten.
+pub(crate) type ErasedHandler = Box<dyn Fn(Context) -> Reply + Send + Sync>;
+
+/// A handler that waits for the state and the hooks of the app that it becomes part of.
+pub(crate) type UnboundHandler<S> = Box<dyn FnOnce(Arc<S>, Arc<Hooks>) -> ErasedHandler + Send>;
+
+pub(crate) fn request<M: 'static, S: Send + Sync + 'static, H>(handler: H) -> UnboundHandler<S>
+where
+    H: Handler<M, S>,
+    H::Output: IntoReply,
+{
+    erase(handler, H::Output::into_reply)
+}
+
+pub(crate) fn notify<M: 'static, S: Send + Sync + 'static, H>(handler: H) -> UnboundHandler<S>
+where
+    H: Handler<M, S>,
+    H::Output: IntoNothing,
+{
+    erase(handler, |output| output.into_nothing().map(|()| Bytes::new()))
+}
+
+fn erase<M: 'static, S: Send + Sync + 'static, H: Handler<M, S>>(
+    handler: H,
+    finish: fn(H::Output) -> Result<Bytes, Error>,
+) -> UnboundHandler<S> {
+    Box::new(move |state, hooks| {
+        Box::new(move |context| Box::pin(handler.clone().call(context, Arc::clone(&state), Arc::clone(&hooks), finish)))
+    })
+}

@@ -1,0 +1,265 @@
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context as TaskContext, Poll},
+};
+
+use bytes::Bytes;
+use cereus_core::{HandshakeRequest, Instant, MessageId, Route, SendError, ServerConnection, ServerEvent};
+
+use crate::{
+    Context, Error, Server, Session,
+    handler::Reply,
+    router::{Endpoint, Router},
+};
+
+/// The messages of one session that are being handled, and which may be started next.
+///
+/// By default one after the other; messages to a service with a concurrency run beside the others.
+pub(crate) struct Handlers {
+    session: Session,
+    running: Vec<Running>,
+    /// An event that was polled and may not start yet.
+    held: Option<ServerEvent>,
+    /// How many messages there were.
+    number: u64,
+    draining: bool,
+}
+
+struct Running {
+    future: Reply,
+    what: What,
+    deadline: Instant,
+}
+
+/// What to do with a result.
+#[derive(Clone, Copy)]
+enum What {
+    Handshake,
+    Message { endpoint: usize, id: Option<MessageId> },
+}
+
+impl Handlers {
+    pub(crate) const fn new(session: Session) -> Self {
+        Self { session, running: Vec::new(), held: None, number: 0, draining: false }
+    }
+
+    /// Starts nothing more.
+    pub(crate) const fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.draining && self.running.is_empty()
+    }
+
+    pub(crate) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// When the first of them is cut.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.running.iter().map(|running| running.deadline).min()
+    }
+
+    /// Gives memory back if nothing runs.
+    pub(crate) fn release(&mut self) {
+        if self.running.is_empty() {
+            self.running = Vec::new();
+        }
+    }
+
+    /// Lets those that run go on. Returns whether one ended.
+    pub(crate) fn poll(&mut self, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        let mut index = 0;
+        while let Some(running) = self.running.get_mut(index) {
+            match poll_running(running, self.session.server().router(), cx, now) {
+                Poll::Pending => index += 1,
+                Poll::Ready(result) => {
+                    let Running { what, .. } = self.running.remove(index);
+                    finish(&self.session, connection, what, result, now);
+                    progress = true;
+                }
+            }
+        }
+        progress
+    }
+
+    /// Takes the next event and starts its handler. Returns whether there was one that could start.
+    pub(crate) fn start_next(
+        &mut self,
+        connection: &mut ServerConnection,
+        cx: &mut TaskContext<'_>,
+        now: Instant,
+    ) -> bool {
+        let Some(event) = self.held.take().or_else(|| connection.poll_event()) else {
+            return false;
+        };
+        match event {
+            ServerEvent::Handshake(request) => self.start_handshake(request, connection, cx, now),
+            ServerEvent::Request { id, route, body } => {
+                return self.start_message(Some(id), route, body, connection, cx, now);
+            }
+            ServerEvent::Notify { route, body } => {
+                return self.start_message(None, route, body, connection, cx, now);
+            }
+            // `Closed` is not taken here.
+            _ => {}
+        }
+        true
+    }
+
+    fn start_handshake(
+        &mut self,
+        request: HandshakeRequest,
+        connection: &mut ServerConnection,
+        cx: &mut TaskContext<'_>,
+        now: Instant,
+    ) {
+        self.session.set_handshake(request.clone());
+        let (server, session) = (self.session.server().clone(), self.session.clone());
+        let deadline = now + server.settings().handler_deadline;
+        if server.callbacks().handshake.is_empty() {
+            connection.accept(now);
+            return;
+        }
+        let future: Reply = Box::pin(async move {
+            match server.validate(session, request).await {
+                true => Ok(Bytes::new()),
+                false => Err(Error::new(Error::BAD_REQUEST, "handshake refused")),
+            }
+        });
+        self.run(Running { future, what: What::Handshake, deadline }, connection, cx, now);
+    }
+
+    fn start_message(
+        &mut self,
+        id: Option<MessageId>,
+        route: Route,
+        body: Bytes,
+        connection: &mut ServerConnection,
+        cx: &mut TaskContext<'_>,
+        now: Instant,
+    ) -> bool {
+        let (index, endpoint) = match self.session.server().router().find(&route) {
+            Ok(found) => found,
+            Err(error) => {
+                refuse(&self.session, connection, id, &error);
+                return true;
+            }
+        };
+        if id.is_some() && !endpoint.answers {
+            let error = Error::new(Error::BAD_REQUEST, format!("`{}` is not answered: send a notify", endpoint.route));
+            refuse(&self.session, connection, id, &error);
+            return true;
+        }
+        if !self.may_start(endpoint) {
+            self.held = Some(match id {
+                Some(id) => ServerEvent::Request { id, route, body },
+                None => ServerEvent::Notify { route, body },
+            });
+            return false;
+        }
+        self.number += 1;
+        let deadline = now + endpoint.deadline;
+        let context = Context::new(self.session.clone(), route, id, body, self.number, deadline);
+        let future = (endpoint.handler)(context);
+        self.run(Running { future, what: What::Message { endpoint: index, id }, deadline }, connection, cx, now);
+        true
+    }
+
+    fn may_start(&self, endpoint: &Endpoint) -> bool {
+        if self.running.is_empty() {
+            return true;
+        }
+        let router = self.session.server().router();
+        let beside = self.running.iter().filter(|running| match running.what {
+            What::Handshake => true,
+            What::Message { endpoint: other, .. } => match endpoint.concurrency {
+                Some(_) => router.endpoint(other).service == endpoint.service,
+                None => router.endpoint(other).concurrency.is_none(),
+            },
+        });
+        beside.count() < endpoint.concurrency.unwrap_or(1)
+    }
+
+    /// Polls a new one at once: most end there and then.
+    fn run(&mut self, mut running: Running, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) {
+        match poll_running(&mut running, self.session.server().router(), cx, now) {
+            Poll::Ready(result) => finish(&self.session, connection, running.what, result, now),
+            Poll::Pending => self.running.push(running),
+        }
+    }
+
+    /// Lets those that run go on without their connection; their results go nowhere. The future is told the time, and
+    /// to be polled again at [`deadline`](Self::deadline).
+    pub(crate) fn poll_detached(&mut self, cx: &mut TaskContext<'_>, now: Instant) -> Poll<()> {
+        let router = self.session.server().router();
+        self.running.retain_mut(|running| poll_running(running, router, cx, now).is_pending());
+        if self.running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+fn poll_running(
+    running: &mut Running,
+    router: &Router,
+    cx: &mut TaskContext<'_>,
+    now: Instant,
+) -> Poll<Result<Bytes, Error>> {
+    if now >= running.deadline {
+        let name = match running.what {
+            What::Handshake => "the handshake",
+            What::Message { endpoint, .. } => &router.endpoint(endpoint).route,
+        };
+        tracing::warn!(route = name, "a handler was cut at its deadline");
+        let text = format!("`{name}` did not end within its deadline");
+        return Poll::Ready(Err(Error::new(Error::TIMEOUT, text)));
+    }
+    // A future that panicked is never polled again, and what it shares is the application's to protect.
+    catch_unwind(AssertUnwindSafe(|| running.future.as_mut().poll(cx))).unwrap_or_else(|panic| {
+        let error = Error::panicked(&*panic);
+        let route = match running.what {
+            What::Handshake => "the handshake",
+            What::Message { endpoint, .. } => &router.endpoint(endpoint).route,
+        };
+        tracing::error!(route, %error, "a handler panicked");
+        Poll::Ready(Err(error))
+    })
+}
+
+fn finish(
+    session: &Session,
+    connection: &mut ServerConnection,
+    what: What,
+    result: Result<Bytes, Error>,
+    now: Instant,
+) {
+    match (what, result) {
+        (What::Handshake, Ok(_)) => connection.accept(now),
+        (What::Handshake, Err(_)) => connection.reject(now),
+        (What::Message { id: Some(id), .. }, Ok(body)) if id != MessageId::NONE => {
+            if let Err(SendError::TooLarge(len)) = connection.respond(id, body) {
+                let error = Error::new(Error::UNKNOWN, format!("a reply of {len} bytes is too long"));
+                refuse(session, connection, Some(id), &error);
+            }
+        }
+        (What::Message { .. }, Ok(_)) => {}
+        (What::Message { id, .. }, Err(error)) => refuse(session, connection, id, &error),
+    }
+}
+
+/// Answers with an error what can be answered, and logs the rest.
+fn refuse(session: &Session, connection: &mut ServerConnection, id: Option<MessageId>, error: &Error) {
+    let server: &Server = session.server();
+    match id {
+        Some(id) if id != MessageId::NONE => {
+            // Fails when the connection has ended: then there is nobody to answer.
+            let _ = connection.respond_error(id, server.error_body(error));
+        }
+        _ => tracing::debug!(session = %session.id(), %error, "a message that is not answered failed"),
+    }
+}

@@ -1,0 +1,164 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
+
+use bytes::Bytes;
+use cereus_core::{EncodedPush, Route};
+use event_listener::{Event, listener};
+
+use crate::PushError;
+
+/// How other tasks reach a connection: bounded in bytes, and empty for most of its life.
+///
+/// The driver of the connection empties it every turn, also while the socket is stalled. `push` goes by what waits in
+/// here, `push_wait` also by what waits in the connection.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    /// Whether there is mail: the driver looks here first, without the lock.
+    mail: AtomicBool,
+    inner: Mutex<Inner>,
+    /// Told when there is more room, and at the end.
+    room: Event,
+}
+
+#[derive(Default)]
+struct Inner {
+    letters: VecDeque<Letter>,
+    bytes: usize,
+    /// What the connection itself holds, as far as it told.
+    in_connection: usize,
+    driver: Option<Waker>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Letter {
+    Push(Route, Bytes),
+    Encoded(EncodedPush),
+    Kick(Option<String>),
+    Close,
+    /// Start no more handlers, and close when those that run have ended.
+    Drain,
+}
+
+impl Letter {
+    /// What a letter counts for, with something for itself so that empty ones are bounded as well.
+    fn len(&self) -> usize {
+        const LETTER: usize = 64;
+        LETTER
+            + match self {
+                Self::Push(route, body) => route.len() + body.len(),
+                Self::Encoded(push) => push.route().len() + push.body().len(),
+                Self::Kick(_) | Self::Close | Self::Drain => 0,
+            }
+    }
+}
+
+impl Mailbox {
+    /// Puts a push in if there is room for it.
+    pub(crate) fn push(&self, letter: Letter, max_bytes: usize) -> Result<(), PushError> {
+        let inner = self.lock();
+        if inner.closed {
+            return Err(PushError::Closed);
+        }
+        // A push longer than the bound passes alone: it could never be sent otherwise.
+        if inner.bytes > 0 && inner.bytes + letter.len() > max_bytes {
+            return Err(PushError::Full);
+        }
+        self.put(inner, letter);
+        Ok(())
+    }
+
+    /// Puts a push in once there is room for it, here and in the connection.
+    pub(crate) async fn push_wait(&self, mut letter: Letter, max_bytes: usize) -> Result<(), PushError> {
+        loop {
+            listener!(self.room => room);
+            match self.try_push(letter, max_bytes) {
+                Err(full) => letter = full,
+                Ok(result) => return result,
+            }
+            room.await;
+        }
+    }
+
+    /// Gives the letter back when there is no room for it, here or in the connection.
+    fn try_push(&self, letter: Letter, max_bytes: usize) -> Result<Result<(), PushError>, Letter> {
+        let inner = self.lock();
+        let waiting = inner.bytes + inner.in_connection;
+        if inner.closed {
+            return Ok(Err(PushError::Closed));
+        }
+        if waiting > 0 && waiting + letter.len() > max_bytes {
+            return Err(letter);
+        }
+        self.put(inner, letter);
+        Ok(Ok(()))
+    }
+
+    /// Puts a command in. There is always room: a few words are enough for all that can be said.
+    pub(crate) fn command(&self, letter: Letter) {
+        let inner = self.lock();
+        let said = |waiting: &Letter| std::mem::discriminant(waiting) == std::mem::discriminant(&letter);
+        if !inner.closed && !inner.letters.iter().any(said) {
+            self.put(inner, letter);
+        }
+    }
+
+    /// The driver's task, which is to be woken by mail.
+    pub(crate) fn set_driver(&self, waker: &Waker) {
+        self.lock().driver = Some(waker.clone());
+    }
+
+    /// All that waits, if there is any.
+    pub(crate) fn take(&self) -> Option<VecDeque<Letter>> {
+        if !self.mail.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut inner = self.lock();
+        self.mail.store(false, Ordering::Relaxed);
+        inner.in_connection += std::mem::take(&mut inner.bytes);
+        Some(std::mem::take(&mut inner.letters))
+    }
+
+    /// The driver tells what waits in the connection.
+    pub(crate) fn set_in_connection(&self, bytes: usize) {
+        self.lock().in_connection = bytes;
+        self.room.notify(usize::MAX);
+    }
+
+    /// The end: nothing is taken any more.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        *inner = Inner { closed: true, ..Inner::default() };
+        drop(inner);
+        self.room.notify(usize::MAX);
+    }
+
+    fn put(&self, mut inner: MutexGuard<'_, Inner>, letter: Letter) {
+        inner.bytes += letter.len();
+        inner.letters.push_back(letter);
+        self.mail.store(true, Ordering::Release);
+        let driver = inner.driver.clone();
+        drop(inner);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here panics with the lock held.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").field("mail", &self.mail).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! Cereus on tokio: the [runtime seam](cereus_transports::rt), and [`serve`].
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use cereus_core::Instant;
+use cereus_transports::rt;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    task::coop::unconstrained,
+    time::{self, Sleep},
+};
+
+/// Serves a server on the tokio runtime that this is called in, until it is shut down.
+///
+/// # Errors
+///
+/// As [`cereus_app::serve`].
+///
+/// # Panics
+///
+/// Outside of a tokio runtime with IO and time.
+#[cfg(feature = "serve")]
+pub async fn serve(
+    server: cereus_app::Server,
+    endpoints: impl IntoIterator<Item = cereus_transports::Endpoint>,
+) -> Result<(), cereus_app::ServeError> {
+    cereus_app::serve(Tokio::new(), server, endpoints).await
+}
+
+/// The tokio runtime that is current where it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokio {
+    epoch: time::Instant,
+}
+
+impl Tokio {
+    /// A runtime whose clock begins now.
+    pub fn new() -> Self {
+        Self { epoch: time::Instant::now() }
+    }
+}
+
+impl Default for Tokio {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl rt::Runtime for Tokio {
+    type Timer = Timer;
+    type Listener = Listener;
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
+    fn timer(&self) -> Timer {
+        Timer { epoch: self.epoch, sleep: None }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_epoch(self.epoch.elapsed())
+    }
+
+    async fn bind(&self, address: SocketAddr) -> io::Result<Listener> {
+        TcpListener::bind(address).await.map(Listener)
+    }
+}
+
+impl rt::Connector for Tokio {
+    type Stream = Stream;
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Stream(stream))
+    }
+}
+
+/// A timer of tokio's.
+#[derive(Debug)]
+pub struct Timer {
+    epoch: time::Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl rt::Timer for Timer {
+    fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let at = self.epoch + at.since_epoch();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(time::sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        // A task that used up its budget would not be registered with the timer.
+        Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx)
+    }
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+impl rt::Listener for Listener {
+    type Stream = Stream;
+
+    async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, peer) = self.0.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((Stream(stream), peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Stream(TcpStream);
+
+impl rt::ByteStream for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

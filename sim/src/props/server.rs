@@ -1,0 +1,428 @@
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use cereus_core::{
+    ClientConfig, ClientConnection, ClientEvent, CloseReason, Compression, EncodedPush, FullPolicy, HandshakeResponse,
+    Instant, Message, MessageId, MessageType, Route, RouteDictionary, SendError, ServerConfig, ServerConnection,
+    ServerEvent,
+    packet::{self, PacketHeader, PacketType},
+};
+
+use super::{CODES, MAX_INFLATED, Op, Script, dictionary, is_peers_doing};
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const MAX_PACKET: usize = 2 << 10;
+const MAX_WAITING: usize = 512;
+const MAX_QUEUED: usize = 2 << 10;
+
+/// A script: see [`Script::decode`] and [`run`].
+///
+/// # Panics
+///
+/// When a property is violated.
+pub fn server(bytes: &[u8]) {
+    run(&Script::decode(bytes));
+}
+
+/// Does to a server connection what the script says, as a driver that keeps the contract, and checks after every step:
+///
+/// - events come in an order that makes sense, `Closed` exactly once and last, and as soon as the connection is closed;
+/// - commands succeed and fail as documented; a request is answered exactly once;
+/// - the bytes held stay within the limits;
+/// - deadlines that were met do not come back;
+/// - every packet that is sent can be read by a client, and answers come in the order they were given.
+///
+/// # Panics
+///
+/// When that is not so.
+pub fn run(script: &Script) {
+    let mut driver = Driver::new(script.settings);
+    for op in &script.ops {
+        driver.apply(op);
+        driver.check();
+    }
+    driver.finish();
+}
+
+/// What the client may see, as far as the server's events tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Start,
+    Deciding,
+    Accepted,
+    Working,
+    Kicked,
+}
+
+#[derive(Debug)]
+struct Driver {
+    server: ServerConnection,
+    config: Arc<ServerConfig>,
+    /// Reads everything that is sent.
+    client: ClientConnection,
+    now: Instant,
+    phase: Phase,
+    native: bool,
+    max_pending: usize,
+    pending: Vec<MessageId>,
+    /// Answers that were accepted and not sent: id, error, length.
+    answers: VecDeque<(MessageId, bool, usize)>,
+    /// The ends that this driver has asked for.
+    asked: Vec<CloseReason>,
+    was_closed: bool,
+    told: bool,
+    longest_input: usize,
+    longest_output: usize,
+}
+
+impl Driver {
+    fn new(settings: u8) -> Self {
+        let max_pending = if settings & 0x20 == 0 { 8 } else { 2 };
+        let config = Arc::new(config(settings, max_pending));
+        let now = Instant::EPOCH;
+        Self {
+            server: ServerConnection::new(config.clone(), now),
+            client: ClientConnection::new(ClientConfig::default(), now),
+            // Long enough for any kick.
+            longest_output: 64,
+            config,
+            now,
+            phase: Phase::Start,
+            native: false,
+            max_pending,
+            pending: Vec::new(),
+            answers: VecDeque::new(),
+            asked: Vec::new(),
+            was_closed: false,
+            told: false,
+            longest_input: 0,
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Input(bytes) => self.input(bytes),
+            Op::Packet(kind, body) => self.input(&encode(*kind, body)),
+            Op::Flood(kind, kibibytes) => self.flood(*kind, usize::from(*kibibytes) << 10),
+            Op::Eof => self.server.handle_eof(self.now),
+            Op::Wait(tenths) => self.wait(Duration::from_millis(u64::from(*tenths % 1000) * 100)),
+            Op::Oversleep(tenths) => {
+                self.now = self.now + Duration::from_millis(u64::from(*tenths) * 100);
+                self.meet_deadline();
+            }
+            Op::Poll(count) => (0..*count).for_each(|_| self.poll()),
+            Op::Accept => self.accept(),
+            Op::Reject => {
+                if self.phase == Phase::Deciding {
+                    self.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
+                }
+                self.server.reject(self.now);
+            }
+            Op::Respond(which, len) => self.respond(*which, false, (*len).into()),
+            Op::RespondError(which, len) => self.respond(*which, true, (*len).into()),
+            Op::RespondTo(id) => self.respond_to(MessageId::new(*id), false, 3),
+            Op::Push(route, len) => {
+                let (route, body) = (route_of(*route), body((*len).into()));
+                self.longest_output = self.longest_output.max(body.len() + 64);
+                let result = self.server.push(&route, body.clone());
+                self.pushed(result, &body);
+            }
+            Op::PushEncoded(route, len) => {
+                let body = body((*len).into());
+                self.longest_output = self.longest_output.max(body.len() + 64);
+                let push = EncodedPush::new(&self.config, &route_of(*route), body.clone()).expect("it is short");
+                let result = self.server.push_encoded(&push);
+                self.pushed(result, &body);
+            }
+            Op::PushForeign => self.push_foreign(),
+            Op::Kick(with_reason) => self.kick(with_reason.then_some("a \"reason\"")),
+            Op::Close => {
+                self.asked.push(CloseReason::Local);
+                self.server.close(self.now);
+                assert!(self.server.is_closed(), "closing does not close");
+            }
+            Op::Abort => {
+                self.asked.push(CloseReason::Transport);
+                self.server.abort(CloseReason::Transport);
+                assert!(self.server.is_closed(), "aborting does not close");
+            }
+            Op::Transmit(count) => (0..*count).for_each(|_| drop(self.transmit())),
+        }
+    }
+
+    /// Reads the socket, if that is wanted.
+    fn input(&mut self, bytes: &[u8]) {
+        if self.server.wants_input() {
+            self.longest_input = self.longest_input.max(bytes.len());
+            self.server.handle_input(bytes, self.now);
+        }
+    }
+
+    fn flood(&mut self, kind: u8, bytes: usize) {
+        let packet = encode(kind, b"\x02\x03a.bflood");
+        let burst = packet.repeat(1 + (1 << 10) / packet.len());
+        for _ in 0..bytes / burst.len() {
+            self.input(&burst);
+        }
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(deadline) = self.server.poll_timeout().filter(|deadline| *deadline <= end) {
+            self.now = deadline.max(self.now);
+            self.meet_deadline();
+        }
+        self.now = end;
+    }
+
+    fn meet_deadline(&mut self) {
+        self.server.handle_timeout(self.now);
+        if let Some(deadline) = self.server.poll_timeout() {
+            assert!(deadline > self.now, "{deadline:?} was met at {:?} and is still there", self.now);
+        }
+    }
+
+    /// Polls one event, if there is room for what it may lead to.
+    fn poll(&mut self) {
+        if !self.server.has_room() && !self.server.is_closed() {
+            return;
+        }
+        let was_closed = self.server.is_closed();
+        let event = self.server.poll_event();
+        match &event {
+            Some(ServerEvent::Closed(reason)) => self.closed(reason),
+            _ if was_closed => assert!(self.told && event.is_none(), "{event:?} where `Closed` should be"),
+            Some(ServerEvent::Handshake(request)) => {
+                assert!(matches!(self.phase, Phase::Start | Phase::Accepted | Phase::Working), "{:?}", self.phase);
+                (self.phase, self.native) = (Phase::Deciding, request.inflates());
+            }
+            Some(ServerEvent::Connected) => {
+                assert_eq!(self.phase, Phase::Accepted);
+                self.phase = Phase::Working;
+            }
+            Some(ServerEvent::Request { id, .. }) => {
+                assert_eq!(self.phase, Phase::Working);
+                self.pending.extend(Some(*id).filter(|id| *id != MessageId::NONE));
+                assert!(self.pending.len() <= self.max_pending, "too many requests are given out");
+            }
+            Some(ServerEvent::Notify { .. }) => assert_eq!(self.phase, Phase::Working),
+            Some(event) => panic!("an event that nobody knows: {event:?}"),
+            None => assert!(!self.server.is_closed(), "the connection closed and does not tell"),
+        }
+    }
+
+    fn closed(&mut self, reason: &CloseReason) {
+        assert!(!self.told, "closed twice");
+        assert!(self.server.is_closed(), "told to be closed and it is not");
+        assert!(is_peers_doing(reason) || self.asked.contains(reason), "closed for no reason: {reason:?}");
+        self.told = true;
+    }
+
+    fn accept(&mut self) {
+        let queued = self.server.queued();
+        self.server.accept(self.now);
+        self.longest_output = self.longest_output.max(self.server.queued() - queued);
+        if self.phase == Phase::Deciding && !self.server.is_closed() {
+            self.phase = Phase::Accepted;
+        }
+    }
+
+    fn respond(&mut self, which: u8, error: bool, len: usize) {
+        let id = match self.pending.len() {
+            0 => MessageId::new(which.into()),
+            waiting => self.pending[usize::from(which) % waiting],
+        };
+        self.respond_to(id, error, len);
+    }
+
+    fn respond_to(&mut self, id: MessageId, error: bool, len: usize) {
+        let expected = match self.pending.iter().position(|pending| *pending == id) {
+            _ if error && len == 0 => Err(SendError::EmptyError),
+            _ if self.server.is_closed() => Err(SendError::Closed),
+            None => Err(SendError::NotPending(id)),
+            Some(at) => {
+                self.pending.remove(at);
+                self.answers.push_back((id, error, len));
+                Ok(())
+            }
+        };
+        self.longest_output = self.longest_output.max(len + 64);
+        let answered = match error {
+            true => self.server.respond_error(id, body(len)),
+            false => self.server.respond(id, body(len)),
+        };
+        assert_eq!(answered, expected, "the answer to {id}");
+    }
+
+    /// Why a push cannot be sent, whatever it is.
+    fn push_refused(&self) -> Option<SendError> {
+        match self.phase {
+            _ if self.was_closed => Some(SendError::Closed),
+            Phase::Start | Phase::Deciding => Some(SendError::NotConnected),
+            Phase::Accepted | Phase::Working => None,
+            Phase::Kicked => Some(SendError::Closed),
+        }
+    }
+
+    fn pushed(&mut self, result: Result<(), SendError>, body: &Bytes) {
+        let refused = self.push_refused().or((self.native && body.is_empty()).then_some(SendError::EmptyPush));
+        match (result, refused) {
+            (result, Some(error)) => assert_eq!(result, Err(error)),
+            (Ok(()), None) => {}
+            (Err(SendError::QueueFull(_)), None) => {
+                self.asked.push(CloseReason::SlowPeer);
+                assert!(self.server.is_closed(), "the queue is full and the connection goes on");
+            }
+            (Err(error), None) => panic!("a push was refused: {error}"),
+        }
+    }
+
+    fn push_foreign(&mut self) {
+        let push = EncodedPush::new(&ServerConfig::default(), &route_of(0), "x").expect("it is short");
+        let expected = self.push_refused().unwrap_or(SendError::OtherConfig);
+        assert_eq!(self.server.push_encoded(&push), Err(expected));
+    }
+
+    fn kick(&mut self, reason: Option<&str>) {
+        self.server.kick(reason, self.now);
+        match self.phase {
+            _ if self.was_closed => {}
+            Phase::Start | Phase::Deciding => self.asked.push(CloseReason::Local),
+            _ => {
+                self.asked.push(CloseReason::Kicked);
+                self.phase = Phase::Kicked;
+                assert_eq!(self.server.is_closed(), self.pending.is_empty(), "a kick waits for the answers, and only for them");
+            }
+        }
+    }
+
+    fn transmit(&mut self) -> Option<usize> {
+        let mut sent = BytesMut::new();
+        let len = self.server.poll_transmit(&mut sent);
+        assert_eq!(len.unwrap_or(0), sent.len(), "another length was told than written");
+        len?;
+        let (header, body) = packet::decode_exact(&sent).expect("exactly one packet is transmitted at a time");
+        match header.kind {
+            PacketType::Data => self.sent_message(Bytes::copy_from_slice(body)),
+            PacketType::Heartbeat => assert!(body.is_empty()),
+            PacketType::Kick => assert_eq!(body.is_empty(), self.native, "browsers are told a reason, others are not"),
+            PacketType::Handshake => {}
+            kind => panic!("a server sends no {kind:?}"),
+        }
+        self.client.handle_input(&sent, Instant::EPOCH);
+        while let Some(event) = self.client.poll_event() {
+            assert!(!matches!(event, ClientEvent::Closed(CloseReason::Protocol(_))), "no client understands: {event:?}");
+        }
+        len
+    }
+
+    fn sent_message(&mut self, bytes: Bytes) {
+        let route_is_code = bytes[0] & 1 != 0;
+        let message = Message::decode(bytes, self.config.dictionary(), 1 << 20).expect("it can be read");
+        match message.kind {
+            MessageType::Response => {
+                let sent = (message.id, message.error, message.body.len());
+                assert_eq!(Some(sent), self.answers.pop_front(), "answers go out as they were given");
+            }
+            MessageType::Push if self.native => assert!(!route_is_code && !message.body.is_empty()),
+            MessageType::Push => {}
+            kind => panic!("a server sends no {kind:?}"),
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&mut self) {
+        let closed = self.server.is_closed();
+        assert!(closed || !self.was_closed, "a closed connection is open again");
+        if closed {
+            self.pending.clear();
+        }
+        self.was_closed = closed;
+        assert_eq!(self.server.pending_requests(), self.pending.len());
+        assert!(closed || self.server.poll_timeout().is_some(), "no deadline: a silent peer stays for ever");
+
+        let (queued, held) = (self.server.queued(), self.server.buffered());
+        let received = held - queued;
+        let most = MAX_WAITING + PacketHeader::LEN + MAX_PACKET + self.longest_input;
+        assert!(received <= if closed { 0 } else { most }, "{received} received bytes are held");
+        // Pushes and answers have a budget each; answers to what was given out, one handshake and a kick come on top.
+        let most = 2 * MAX_QUEUED + (self.max_pending + 3) * self.longest_output;
+        assert!(queued <= most, "{queued} bytes wait to be sent");
+    }
+
+    /// Plays to an end, which must come.
+    fn finish(mut self) {
+        for _ in 0..4 * (MAX_WAITING + MAX_PACKET + self.longest_input + self.max_pending) {
+            while self.transmit().is_some() {}
+            self.accept();
+            while let Some(id) = self.pending.first() {
+                self.respond_to(*id, false, 1);
+                while self.transmit().is_some() {}
+            }
+            self.check();
+            self.poll();
+            self.check();
+        }
+        assert!(self.server.wants_input(), "everything was polled and answered, and no input is wanted");
+        // Without any input, the first deadline that counts is at most three heartbeats away.
+        self.wait(HEARTBEAT * 3);
+        assert!(self.server.is_closed(), "a silent peer stays");
+        self.poll();
+        assert!(self.told, "the connection closed and does not tell");
+        self.after_the_end();
+    }
+
+    /// Nothing has an effect any more.
+    fn after_the_end(&mut self) {
+        while self.transmit().is_some() {}
+        let now = self.now + HEARTBEAT;
+        self.server.handle_input(b"\x03\0\0\0", now);
+        self.server.handle_timeout(now);
+        self.server.handle_eof(now);
+        self.server.accept(now);
+        self.server.kick(None, now);
+        self.server.close(now);
+        self.server.abort(CloseReason::Transport);
+        assert_eq!(self.server.push(&route_of(0), "x"), Err(SendError::Closed));
+        assert_eq!(self.server.respond(MessageId::new(1), "x"), Err(SendError::Closed));
+        assert_eq!(self.server.poll_event(), None, "an event after the end");
+        assert_eq!((self.transmit(), self.server.poll_timeout()), (None, None));
+        assert_eq!(self.server.buffered(), 0, "bytes are held after the end");
+    }
+}
+
+fn config(settings: u8, max_pending: usize) -> ServerConfig {
+    let dictionary = if settings & 1 == 0 { RouteDictionary::default() } else { dictionary() };
+    let compression = [Compression::Auto, Compression::On, Compression::Off, Compression::On];
+    let policy = [FullPolicy::Close, FullPolicy::DropOldest, FullPolicy::KeepLatest, FullPolicy::Close];
+    ServerConfig::builder()
+        .heartbeat(HEARTBEAT)
+        .dictionary(dictionary)
+        .compression(compression[usize::from(settings >> 1 & 3)])
+        .full_policy(policy[usize::from(settings >> 3 & 3)])
+        .close_timeout(Duration::from_secs(if settings & 0x40 == 0 { 1 } else { 9 }))
+        .max_packet_size(MAX_PACKET)
+        .max_handshake_size(MAX_PACKET / 2)
+        .max_inflated_size(MAX_INFLATED)
+        .max_waiting_input(MAX_WAITING)
+        .max_pending_requests(max_pending)
+        .max_queued_bytes(MAX_QUEUED)
+        .build()
+        .expect("a valid configuration")
+}
+
+fn route_of(which: u8) -> Route {
+    let (route, _) = CODES[usize::from(which) % CODES.len()];
+    // Every other one is in no dictionary.
+    if which & 0x80 == 0 { Route::from_static(route) } else { Route::from(format!("{route}.{which}")) }
+}
+
+/// Half of it can be compressed.
+fn body(len: usize) -> Bytes {
+    (0..len).map(|at| if at % 64 < 32 { b'x' } else { (at * 167 >> 3) as u8 }).collect()
+}
+
+fn encode(kind: u8, body: &[u8]) -> Vec<u8> {
+    let [_, high, middle, low] = (body.len() as u32).to_be_bytes();
+    [&[kind, high, middle, low], body].concat()
+}
