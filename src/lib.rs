@@ -63,3 +63,8 @@ pub mod smol {
 pub mod async_std {
     pub use cereus_async_std::async_std::{AsyncStd, serve};
 }
+
+/// The examples of the README compile.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

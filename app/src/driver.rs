@@ -17,9 +17,11 @@ use crate::{Session, handlers::Handlers, mailbox::Letter, server::Task};
 /// How many bytes wait to be written before nothing more is encoded.
 const OUT_LIMIT: usize = 64 << 10;
 
-/// What is read at once: the small one fits most bursts and costs little to clear, the large one is for uploads.
-const READ: usize = 4 << 10;
+/// What is read at once. A buffer is cleared before it is used, so most reads go into one that fits most bursts; the large
+/// one is for what filled it, the small one for a socket that was just emptied.
+const READ: usize = 2 << 10;
 const LARGE_READ: usize = 64 << 10;
+const SMALL_READ: usize = 64;
 
 /// How many events are started before the socket gets its turn, and how many turns before other tasks get theirs.
 const EVENTS: usize = 64;
@@ -38,10 +40,11 @@ pub(crate) struct Driver<R: Runtime, S> {
     phase: Phase,
     /// How the peer ended the input, to be told when what came before it was looked at.
     ended: Option<Result<(), TransportError>>,
+    /// The connection's last event, once it was polled.
+    closed: Option<CloseReason>,
     /// Since when a write has made no progress.
     stalled: Option<Instant>,
-    /// The last read filled its buffer.
-    large_reads: bool,
+    last_read: LastRead,
     /// The last heartbeat tick has not been used to give memory back.
     tidy: bool,
     /// What the mailbox was told to wait in the connection.
@@ -50,8 +53,16 @@ pub(crate) struct Driver<R: Runtime, S> {
     /// When the timer wakes this task.
     armed: Option<Instant>,
     waker: Option<Waker>,
-    /// Counts the connection until it and all that it left behind have ended.
-    task: Option<Task>,
+    /// A shutdown waits for this connection.
+    _task: Task,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum LastRead {
+    /// In an earlier wake-up.
+    Earlier,
+    Partial,
+    Full,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,11 +84,16 @@ enum Phase {
 impl<R: Runtime, S: ByteStream> Driver<R, S> {
     pub(crate) fn new(runtime: R, stream: S, transport: Box<dyn Transport>, session: Session) -> Self {
         let server = session.server();
+        let mut handlers = Handlers::new(session.clone());
+        if server.is_stopping() {
+            // It came too late to be told with the others.
+            handlers.drain();
+        }
         Self {
             connection: ServerConnection::new(server.shared_config().clone(), runtime.now()),
             timer: runtime.timer(),
-            task: Some(server.task()),
-            handlers: Handlers::new(session.clone()),
+            _task: server.task(),
+            handlers,
             runtime,
             stream,
             transport,
@@ -85,8 +101,9 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             out: BytesMut::new(),
             phase: Phase::Open,
             ended: None,
+            closed: None,
             stalled: None,
-            large_reads: false,
+            last_read: LastRead::Earlier,
             tidy: false,
             told: 0,
             armed: None,
@@ -97,8 +114,13 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     /// Does once what can be done now. Returns whether anything was done.
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = self.read_mail(now);
+        progress |= match self.last_read {
+            LastRead::Earlier => self.read::<READ>(cx, now),
+            LastRead::Partial => self.read::<SMALL_READ>(cx, now),
+            LastRead::Full => self.read::<LARGE_READ>(cx, now),
+        };
+        // After reading: a peer whose bytes were there is not silent, however late this task is.
         self.handle_timeout(now);
-        progress |= if self.large_reads { self.read::<LARGE_READ>(cx, now) } else { self.read::<READ>(cx, now) };
         if self.phase == Phase::Open {
             progress |= self.dispatch(cx, now);
             self.end_input(now);
@@ -163,7 +185,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             }
             Poll::Ready(Ok(_)) if discard => true,
             Poll::Ready(Ok(len)) => {
-                self.large_reads = len == N;
+                self.last_read = if len == N { LastRead::Full } else { LastRead::Partial };
                 let connection = &mut self.connection;
                 let decoded = self.transport.decode(&scratch[..len], &mut |packets| {
                     connection.handle_input(packets, now);
@@ -188,10 +210,11 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             if !room || self.handlers.is_draining() || self.connection.is_closed() {
                 break;
             }
-            if !self.handlers.start_next(&mut self.connection, cx, now) {
-                break;
+            match self.handlers.start_next(&mut self.connection, cx, now) {
+                Ok(true) => progress = true,
+                Ok(false) => break,
+                Err(reason) => self.closed = Some(reason),
             }
-            progress = true;
         }
         if self.handlers.is_drained() {
             self.connection.close(now);
@@ -262,6 +285,9 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     }
 
     fn take_close_reason(&mut self) -> Option<CloseReason> {
+        if self.closed.is_some() {
+            return self.closed.take();
+        }
         while self.connection.is_closed() {
             if let ServerEvent::Closed(reason) = self.connection.poll_event()? {
                 return Some(reason);
@@ -316,10 +342,10 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         let session = self.session.clone();
         session.server().sessions().remove(&session);
         let handlers = std::mem::replace(&mut self.handlers, Handlers::new(session.clone()));
-        let task = self.task.take();
         if handlers.is_idle() && !session.was_introduced() {
             return;
         }
+        let task = session.server().task();
         let detached = Detached { handlers, timer: self.runtime.timer(), runtime: self.runtime.clone() };
         self.runtime.spawn(async move {
             detached.await;
@@ -388,18 +414,17 @@ impl<R: Runtime, S: ByteStream> Future for Driver<R, S> {
         let this = self.get_mut();
         this.register(cx.waker());
         let mut now = this.runtime.now();
+        this.last_read = LastRead::Earlier;
         for _ in 0..TURNS {
-            while !this.turn(cx, now) {
-                if this.phase == Phase::Done {
-                    return Poll::Ready(());
-                }
+            let progress = this.turn(cx, now);
+            if this.phase == Phase::Done {
+                return Poll::Ready(());
+            }
+            if !progress {
                 if this.arm(cx, now).is_pending() {
                     return Poll::Pending;
                 }
                 now = this.runtime.now();
-            }
-            if this.phase == Phase::Done {
-                return Poll::Ready(());
             }
         }
         cx.waker().wake_by_ref();

@@ -2,7 +2,10 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Context, Error, FromBody, FromContext, IntoNothing, IntoReply, hook::Hooks};
+use crate::{
+    Context, Error, FromBody, FromContext, IntoNothing, IntoReply,
+    hook::{Hooks, handled},
+};
 
 /// An async function that handles messages: arguments that can be taken [from the context](FromContext), a body in the
 /// last place if it wants one, and a result that fits how it is registered.
@@ -125,7 +128,7 @@ macro_rules! handler {
                 let $last = $last::finish(decoded, &context, &state)?;
                 drop(state);
                 if hooks.has_after() {
-                    let result = finish(self($($argument,)* $last).await);
+                    let result = handled(async move { finish(self($($argument,)* $last).await) }).await;
                     hooks.after(context, result).await
                 } else {
                     drop((context, hooks));
@@ -155,7 +158,8 @@ where
         finish: fn(Output) -> Result<Bytes, Error>,
     ) -> Result<Bytes, Error> {
         let context = hooks.before(context).await?;
-        hooks.after(context, finish(self().await)).await
+        let result = handled(async move { finish(self().await) }).await;
+        hooks.after(context, result).await
     }
 }
 

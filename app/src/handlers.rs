@@ -4,7 +4,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cereus_core::{HandshakeRequest, Instant, MessageId, Route, SendError, ServerConnection, ServerEvent};
+use cereus_core::{CloseReason, HandshakeRequest, Instant, MessageId, Route, SendError, ServerConnection, ServerEvent};
 
 use crate::{
     Context, Error, Server, Session,
@@ -89,28 +89,24 @@ impl Handlers {
         progress
     }
 
-    /// Takes the next event and starts its handler. Returns whether there was one that could start.
+    /// Takes the next event and starts its handler. Returns whether there was one that could start; an error is the
+    /// last event.
     pub(crate) fn start_next(
         &mut self,
         connection: &mut ServerConnection,
         cx: &mut TaskContext<'_>,
         now: Instant,
-    ) -> bool {
+    ) -> Result<bool, CloseReason> {
         let Some(event) = self.held.take().or_else(|| connection.poll_event()) else {
-            return false;
+            return Ok(false);
         };
-        match event {
+        Ok(match event {
             ServerEvent::Handshake(request) => self.start_handshake(request, connection, cx, now),
-            ServerEvent::Request { id, route, body } => {
-                return self.start_message(Some(id), route, body, connection, cx, now);
-            }
-            ServerEvent::Notify { route, body } => {
-                return self.start_message(None, route, body, connection, cx, now);
-            }
-            // `Closed` is not taken here.
-            _ => {}
-        }
-        true
+            ServerEvent::Request { id, route, body } => self.start_message(Some(id), route, body, connection, cx, now),
+            ServerEvent::Notify { route, body } => self.start_message(None, route, body, connection, cx, now),
+            ServerEvent::Closed(reason) => return Err(reason),
+            _ => true,
+        })
     }
 
     fn start_handshake(
@@ -119,14 +115,15 @@ impl Handlers {
         connection: &mut ServerConnection,
         cx: &mut TaskContext<'_>,
         now: Instant,
-    ) {
-        self.session.set_handshake(request.clone());
+    ) -> bool {
         let (server, session) = (self.session.server().clone(), self.session.clone());
-        let deadline = now + server.settings().handler_deadline;
         if server.callbacks().handshake.is_empty() {
+            session.set_handshake(request);
             connection.accept(now);
-            return;
+            return true;
         }
+        session.set_handshake(request.clone());
+        let deadline = now + server.settings().handler_deadline;
         let future: Reply = Box::pin(async move {
             match server.validate(session, request).await {
                 true => Ok(Bytes::new()),
@@ -134,6 +131,7 @@ impl Handlers {
             }
         });
         self.run(Running { future, what: What::Handshake, deadline }, connection, cx, now);
+        true
     }
 
     fn start_message(

@@ -50,7 +50,7 @@ impl Hooks {
     /// Each hook gets what the one before it made of the context; the first error ends it.
     pub(crate) async fn before(&self, mut context: Context) -> Result<Context, Error> {
         for hook in &self.before {
-            context = guard(hook(context)).await?;
+            context = guard(async move { hook(context).await }).await?;
         }
         Ok(context)
     }
@@ -58,7 +58,8 @@ impl Hooks {
     /// Each hook gets what the one before it made of the result; all of them run.
     pub(crate) async fn after(&self, context: Context, mut result: Result<Bytes, Error>) -> Result<Bytes, Error> {
         for hook in &self.after {
-            result = guard(hook(context.clone(), result)).await;
+            let context = context.clone();
+            result = guard(async move { hook(context, result).await }).await;
         }
         result
     }
@@ -73,6 +74,15 @@ async fn guard<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, E
     })
 }
 
+/// Runs a handler whose panic is told to after hooks as any other error.
+pub(crate) async fn handled(handler: impl Future<Output = Result<Bytes, Error>>) -> Result<Bytes, Error> {
+    AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
+        let error = Error::panicked(&*panic);
+        tracing::error!(%error, "a handler panicked");
+        Err(error)
+    })
+}
+
 /// Runs something of the application's that must not take others down with it.
 pub(crate) async fn catch_panic<T>(what: &'static str, future: impl Future<Output = T>) -> Option<T> {
     let log = |panic: Box<dyn Any + Send>| tracing::error!(error = %Error::panicked(&*panic), "{what} panicked");
@@ -82,7 +92,8 @@ pub(crate) async fn catch_panic<T>(what: &'static str, future: impl Future<Outpu
 /// Runs callbacks in order until one fails.
 pub(crate) async fn run_all<A: Clone>(callbacks: &[Callback<A>], argument: A) -> Result<(), Error> {
     for callback in callbacks {
-        guard(callback(argument.clone())).await?;
+        let argument = argument.clone();
+        guard(async move { callback(argument).await }).await?;
     }
     Ok(())
 }

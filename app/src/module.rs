@@ -113,11 +113,12 @@ impl fmt::Debug for Part {
     }
 }
 
-/// Starts all parts of one kind in their order.
-pub(crate) async fn start(parts: &[Part], server: &Server) -> Result<(), (String, Error)> {
+/// Starts all parts of one kind in their order. `started` counts those that were initialised before one failed.
+pub(crate) async fn start(parts: &[Part], server: &Server, started: &mut usize) -> Result<(), (String, Error)> {
     for part in parts {
         tracing::debug!(part = part.name, "init");
         Arc::clone(&part.lifecycle).init(server.clone()).await.map_err(|error| (part.name.clone(), error))?;
+        *started += 1;
     }
     for part in parts {
         Arc::clone(&part.lifecycle).after_init(server.clone()).await;

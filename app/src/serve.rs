@@ -37,7 +37,8 @@ pub async fn serve<R: Runtime>(
         return Err(ServeError::ServedBefore);
     }
     let (services, modules) = server.parts();
-    let result = match start(&runtime, &server, endpoints).await {
+    let mut started = [0; 2];
+    let result = match start(&runtime, &server, endpoints, &mut started).await {
         Ok(()) => {
             server.stopping().await;
             end_sessions(&runtime, &server).await;
@@ -46,15 +47,22 @@ pub async fn serve<R: Runtime>(
         Err(error) => Err(error),
     };
     server.shutdown();
-    module::stop(modules, &server).await;
-    module::stop(services, &server).await;
+    let [started_services, started_modules] = started;
+    module::stop(&modules[..started_modules], &server).await;
+    module::stop(&services[..started_services], &server).await;
     result
 }
 
-async fn start<R: Runtime>(runtime: &R, server: &Server, endpoints: Vec<Endpoint>) -> Result<(), ServeError> {
+/// `started` counts the services and the modules that were initialised.
+async fn start<R: Runtime>(
+    runtime: &R,
+    server: &Server,
+    endpoints: Vec<Endpoint>,
+    started: &mut [usize; 2],
+) -> Result<(), ServeError> {
     let (services, modules) = server.parts();
-    for parts in [services, modules] {
-        module::start(parts, server).await.map_err(|(name, error)| ServeError::Init { name, error })?;
+    for (parts, started) in [services, modules].into_iter().zip(started) {
+        module::start(parts, server, started).await.map_err(|(name, error)| ServeError::Init { name, error })?;
     }
     let mut listening = Vec::new();
     let mut accepting = Vec::new();
@@ -66,10 +74,12 @@ async fn start<R: Runtime>(runtime: &R, server: &Server, endpoints: Vec<Endpoint
         accepting.push((listener, endpoint.transports(server.config().max_packet_size())));
     }
     for (listener, transports) in accepting {
-        let (accept_on, server) = (runtime.clone(), server.clone());
+        // Whoever waits for the end may want the address back.
+        let (accept_on, server, task) = (runtime.clone(), server.clone(), server.task());
         runtime.spawn(async move {
             let accept = accept(&accept_on, &server, listener, transports);
             future::or(accept, server.stopping()).await;
+            drop(task);
         });
     }
     let (ticker, ticking) = (runtime.clone(), server.clone());

@@ -313,10 +313,11 @@ impl Server {
     /// Runs what is to be run when a session has ended.
     pub(crate) async fn after_close(&self, session: Session) {
         for callback in session.take_on_close() {
-            catch_panic("a session's on-close callback", callback()).await;
+            catch_panic("a session's on-close callback", async move { callback().await }).await;
         }
         for callback in &self.callbacks().close {
-            catch_panic("an on-close callback", callback(session.clone())).await;
+            let session = session.clone();
+            catch_panic("an on-close callback", async move { callback(session).await }).await;
         }
     }
 }

@@ -39,8 +39,11 @@ struct Inner {
     profile: Mutex<Option<Box<Profile>>>,
 }
 
+#[derive(Default)]
 struct Profile {
     state: SessionState,
+    /// Whether the data has what every session starts with.
+    seeded: bool,
     handshake: Option<HandshakeRequest>,
     on_close: Vec<OnClose>,
 }
@@ -102,7 +105,7 @@ impl Session {
     ///
     /// The session is locked meanwhile; do not touch it from inside.
     pub fn data<T>(&self, change: impl FnOnce(&mut SessionData) -> T) -> T {
-        self.with_profile(|profile| change(&mut profile.state.data))
+        self.with_profile(|profile| change(profile.data(self.0.peer)))
     }
 
     /// Binds the session to a user: from now on it is found by that uid, and an older session of the same user on this
@@ -132,7 +135,10 @@ impl Session {
 
     /// Forgets user and data. The session is still found by its uid, as in Pitaya.
     pub fn clear(&self) {
-        self.with_profile(|profile| profile.state.clear());
+        self.with_profile(|profile| {
+            profile.seeded = true;
+            profile.state.clear();
+        });
     }
 
     /// Sends a push, now or never.
@@ -196,7 +202,7 @@ impl Session {
 
     fn with_profile<T>(&self, change: impl FnOnce(&mut Profile) -> T) -> T {
         let mut profile = self.existing_profile();
-        change(profile.get_or_insert_with(|| Box::new(Profile::new(self.0.peer))))
+        change(profile.get_or_insert_default())
     }
 
     fn existing_profile(&self) -> MutexGuard<'_, Option<Box<Profile>>> {
@@ -236,12 +242,14 @@ impl Session {
 }
 
 impl Profile {
-    fn new(peer: SocketAddr) -> Self {
-        let mut state = SessionState::default();
-        let version = if peer.ip().to_canonical().is_ipv6() { "ipv6" } else { "ipv4" };
-        // A text always has a JSON form.
-        let _ = state.data.set("ipversion", version);
-        Self { state, handshake: None, on_close: Vec::new() }
+    /// The data, with what every session starts with: put in when it is first looked at, because most never are.
+    fn data(&mut self, peer: SocketAddr) -> &mut SessionData {
+        if !std::mem::replace(&mut self.seeded, true) {
+            let version = if peer.ip().to_canonical().is_ipv6() { "ipv6" } else { "ipv4" };
+            // A text always has a JSON form.
+            let _ = self.state.data.set("ipversion", version);
+        }
+        &mut self.state.data
     }
 }
 

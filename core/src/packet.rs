@@ -210,6 +210,9 @@ impl PacketDecoder {
 
     /// Appends what the peer sent. Returns whether at least one packet became whole.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
+        if self.bad {
+            return false;
+        }
         self.buffer.extend_from_slice(bytes);
         let before = self.complete;
         while !self.bad {
@@ -219,7 +222,10 @@ impl PacketDecoder {
                     self.complete += 1;
                 }
                 Ok(_) => break,
-                Err(_) => self.bad = true,
+                Err(_) => {
+                    self.bad = true;
+                    self.buffer.truncate(self.scanned + PacketHeader::LEN);
+                }
             }
         }
         self.complete > before
