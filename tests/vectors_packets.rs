@@ -101,7 +101,7 @@ fn check_stream(vector: &Vector) -> Result<(), String> {
     let bytes = vector.hex("hex");
     let decoded = decode(&bytes, &[]);
     expect_eq("the packets", &decoded.packets, &packets(vector))?;
-    let end = decoded.error.or(decoded.end.err());
+    let end = decoded.error.or_else(|| decoded.end.err());
     expect_eq("the end", end.map_or("connection_closed", name_of), vector.str("end"))?;
     check_segmentations(&bytes, &decoded)
 }

@@ -63,6 +63,13 @@ impl Engine {
         self.heartbeat.listen(self.wants_input(), now);
     }
 
+    /// The peer is there, but not heard any more.
+    pub(crate) fn discard_input(&mut self, now: Instant) {
+        let now = self.advance(now);
+        self.decoder.clear();
+        self.heartbeat.seen(now);
+    }
+
     pub(crate) fn handle_eof(&mut self, now: Instant) {
         self.advance(now);
         let reason = match self.decoder.finish() {

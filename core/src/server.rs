@@ -130,8 +130,9 @@ impl ServerConnection {
     /// The peer sent these bytes, in any segmentation.
     pub fn handle_input(&mut self, bytes: &[u8], now: Instant) {
         // A client that is being kicked is not heard, but read, so that the kick is not lost in a reset.
-        if !matches!(self.state, State::Kicking { .. }) {
-            self.engine.handle_input(bytes, now);
+        match self.state {
+            State::Kicking { .. } => self.engine.discard_input(now),
+            _ => self.engine.handle_input(bytes, now),
         }
     }
 
@@ -143,9 +144,9 @@ impl ServerConnection {
 
     /// The time that [`poll_timeout`](Self::poll_timeout) told has come. Too early or too late does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let working = matches!(self.state, State::Working { .. });
-        self.engine.handle_timeout(now, working);
-        if working && self.pending.is_empty() {
+        let beats = matches!(self.state, State::Working { .. } | State::Kicking { .. });
+        self.engine.handle_timeout(now, beats);
+        if beats && self.pending.is_empty() {
             self.pending = Vec::new();
         }
         match self.state {
@@ -242,6 +243,7 @@ impl ServerConnection {
             State::AwaitAck { native, .. } | State::Working { native } => {
                 let deadline = now + self.config.close_timeout();
                 self.state = State::Kicking { deadline, body: kick_body(reason, native) };
+                self.engine.discard_input(now);
                 self.settle();
             }
             State::AwaitHandshake { .. } | State::Deciding { .. } => self.close(now),
@@ -460,7 +462,8 @@ impl ServerConnection {
             && self.pending.is_empty()
         {
             self.engine.queue.control(PacketType::Kick, core::mem::take(body));
-            self.engine.close(CloseReason::Kicked, *deadline + self.config.close_timeout());
+            let deadline = self.engine.now().max(*deadline);
+            self.engine.close(CloseReason::Kicked, deadline + self.config.close_timeout());
         }
         if self.engine.is_closed() {
             self.state = State::Closed;

@@ -137,6 +137,7 @@ pub struct Link {
     stall: Option<Stall>,
     /// Nothing can be sent any more.
     closed: bool,
+    broken: bool,
 }
 
 impl Link {
@@ -151,6 +152,7 @@ impl Link {
             read: 0,
             stall: None,
             closed: false,
+            broken: false,
         }
     }
 
@@ -175,8 +177,11 @@ impl Link {
         }
     }
 
-    /// Breaks the link. What is on its way is lost.
+    /// Breaks the link, once. What is on its way is lost.
     pub fn reset(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.broken, true) {
+            return;
+        }
         self.pieces.clear();
         self.pieces.push_back((now, Delivery::Reset));
         self.in_flight = 0;

@@ -5,7 +5,7 @@
 mod script;
 mod server;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use cereus_core::{
@@ -49,9 +49,7 @@ pub fn packet(bytes: &[u8]) {
 }
 
 /// All packets, and how the stream ends.
-fn decode_packets<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<packet::Packet>, Result<(), PacketError>) {
+fn decode_packets<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<packet::Packet>, Result<(), PacketError>) {
     let mut decoder = PacketDecoder::new(MAX_BODY_LEN);
     let mut packets = Vec::new();
     for piece in pieces {
@@ -167,7 +165,9 @@ fn config() -> ServerConfig {
 }
 
 pub(crate) fn dictionary() -> RouteDictionary {
-    RouteDictionary::new(CODES).expect("distinct routes and codes")
+    static DICTIONARY: LazyLock<RouteDictionary> =
+        LazyLock::new(|| RouteDictionary::new(CODES).expect("distinct routes and codes"));
+    DICTIONARY.clone()
 }
 
 /// Whether the peer or a deadline may bring this end about, when the driver did not ask for it.

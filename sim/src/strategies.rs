@@ -62,7 +62,7 @@ pub fn session() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
-/// The bytes of a [session](session), often with something wrong in them.
+/// The bytes of a [session], often with something wrong in them.
 pub fn damaged_session() -> impl Strategy<Value = Vec<u8>> {
     (session(), vec(damage(), 0..3)).prop_map(|(session, damages)| {
         let mut bytes = session.concat();
@@ -109,7 +109,10 @@ pub fn script() -> impl Strategy<Value = Script> {
     (any::<u8>(), any::<bool>(), handshake(), vec(op(), 0..40)).prop_map(|(settings, connect, handshake, mut ops)| {
         if connect {
             let ack = encode(PacketType::HandshakeAck, b"");
-            ops.splice(0..0, [Op::Input(handshake.into()), Op::Poll(1), Op::Accept, Op::Input(ack.into()), Op::Poll(1)]);
+            ops.splice(
+                0..0,
+                [Op::Input(handshake.into()), Op::Poll(1), Op::Accept, Op::Input(ack.into()), Op::Poll(1)],
+            );
         }
         Script::new(settings, ops)
     })
@@ -133,8 +136,8 @@ pub fn op() -> impl Strategy<Value = Op> {
         2 => any::<(u8, u16)>().prop_map(|(route, len)| Op::PushEncoded(route, len % 3000)),
         4 => any::<u8>().prop_map(|count| Op::Transmit(count % 8)),
         1 => prop_oneof![
-            any::<bool>().prop_map(Op::Kick),
-            sample::select(vec![Op::Eof, Op::Reject, Op::PushForeign, Op::Close, Op::Abort]),
+            3 => any::<bool>().prop_map(Op::Kick),
+            2 => sample::select(vec![Op::Eof, Op::Reject, Op::PushForeign, Op::Close, Op::Abort]),
         ],
     ]
 }
@@ -154,7 +157,8 @@ fn client_packet() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn message_bytes_of_a_client() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![4 => Just(MessageType::Request), 2 => Just(MessageType::Notify), 1 => Just(MessageType::Push)];
+    let kind =
+        prop_oneof![4 => Just(MessageType::Request), 2 => Just(MessageType::Notify), 1 => Just(MessageType::Push)];
     (kind, message_id(), route(), body(), any::<bool>()).prop_map(|(kind, id, route, body, compress)| {
         let mut buf = BytesMut::new();
         let message = Message::new(kind, id, route, body);

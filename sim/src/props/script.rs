@@ -1,5 +1,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+/// What the length byte of an input can tell.
+const MAX_INPUT: usize = 255;
+
 /// What is done to a server connection, and in what order. Any bytes are a script.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -14,7 +17,7 @@ pub struct Script {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
-    /// The peer sends these bytes, 255 at most.
+    /// The peer sends these bytes. In the encoded form, 255 at once.
     Input(Bytes),
     /// The peer sends a whole packet: type and body, 255 bytes at most.
     Packet(u8, Bytes),
@@ -106,6 +109,11 @@ impl Op {
     }
 
     fn encode(&self, buf: &mut BytesMut) {
+        if let Self::Input(bytes) = self
+            && bytes.len() > MAX_INPUT
+        {
+            return bytes.chunks(MAX_INPUT).for_each(|bytes| Self::Input(Bytes::copy_from_slice(bytes)).encode(buf));
+        }
         let code: u8 = match self {
             Self::Input(_) => 0,
             Self::Packet(..) => 1,
@@ -152,7 +160,7 @@ impl Op {
 }
 
 fn put_bytes(buf: &mut BytesMut, bytes: &[u8]) {
-    let bytes = &bytes[..bytes.len().min(255)];
+    let bytes = &bytes[..bytes.len().min(MAX_INPUT)];
     buf.put_u8(bytes.len() as u8);
     buf.put_slice(bytes);
 }

@@ -1,0 +1,10 @@
+//! A client against a server in virtual time: each test is one sentence of the contract.
+
+mod pair {
+    mod ending;
+    mod handshake;
+    mod heartbeat;
+    mod limits;
+    mod messages;
+    mod support;
+}
