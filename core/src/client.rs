@@ -203,10 +203,9 @@ impl ClientConnection {
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` when nothing is due ever.
     #[must_use = "without it no silent server is found"]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match (&self.state, self.engine.poll_timeout()) {
-            (State::AwaitResponse { deadline }, Some(timeout)) => Some(timeout.min(*deadline)),
-            (State::AwaitResponse { deadline }, None) if !self.engine.is_closed() => Some(*deadline),
-            (_, timeout) => timeout,
+        match self.state {
+            State::AwaitResponse { deadline } if !self.engine.is_closed() => Some(deadline),
+            _ => self.engine.poll_timeout(),
         }
     }
 }

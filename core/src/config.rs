@@ -150,7 +150,8 @@ macro_rules! limit_setters {
             self
         }
 
-        /// How many bytes of messages may wait to be sent. Default: 1 MiB.
+        /// How many bytes of messages may wait to be sent; each counts for some 100 bytes more than it carries.
+        /// Default: 1 MiB.
         #[must_use]
         pub fn max_queued_bytes(mut self, bytes: usize) -> Self {
             self.limits.max_queued_bytes = bytes;

@@ -46,11 +46,14 @@ impl Heartbeat {
         if self.interval.is_zero() || now < self.next {
             return Tick::NotYet;
         }
-        self.next = self.next + self.interval;
+        // The time of the tick counts, not how late it was handled: a client that answers every second heartbeat is
+        // heard just after it.
+        let due = self.next;
+        self.next = due + self.interval;
         if self.next <= now {
             self.next = now + self.interval;
         }
-        if !self.resting && now - self.last_seen > self.interval * 2 { Tick::Dead } else { Tick::Beat }
+        if !self.resting && due - self.last_seen > self.interval * 2 { Tick::Dead } else { Tick::Beat }
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {

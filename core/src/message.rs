@@ -68,27 +68,65 @@ impl MessageType {
 /// Which request a response answers. The client chooses it; the server echoes it exactly.
 ///
 /// Zero asks for no answer: such a request is handled and never answered.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct MessageId(u64);
+///
+/// Some clients write ids in more bytes than they need, and know only the same bytes again. So an id has a length, too.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MessageId {
+    number: u64,
+    /// How many bytes it takes on the wire.
+    len: u8,
+}
 
 impl MessageId {
     /// The id that asks for no answer.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self::new(0);
 
-    /// The id with this number.
-    pub const fn new(id: u64) -> Self {
-        Self(id)
+    /// The id with this number, in as few bytes as possible.
+    pub const fn new(number: u64) -> Self {
+        Self { number, len: (64 - (number | 1).leading_zeros()).div_ceil(7) as u8 }
     }
 
     /// The number.
     pub const fn get(self) -> u64 {
-        self.0
+        self.number
+    }
+
+    /// Whether it asks for no answer.
+    pub const fn is_none(self) -> bool {
+        self.number == 0
+    }
+
+    /// Reads an id, seven bits a byte, the lowest first.
+    fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        let mut number = 0;
+        for (index, byte) in bytes.iter().take(MAX_ID_LEN).enumerate() {
+            number |= u64::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                return Ok(Self { number, len: index as u8 + 1 });
+            }
+        }
+        Err(MessageError::InvalidId)
+    }
+
+    fn encode(self, buf: &mut impl BufMut) {
+        let mut rest = self.number;
+        for _ in 1..self.len {
+            buf.put_u8(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        buf.put_u8(rest as u8 & 0x7f);
+    }
+}
+
+impl Default for MessageId {
+    fn default() -> Self {
+        Self::NONE
     }
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.number.fmt(f)
     }
 }
 
@@ -188,7 +226,11 @@ impl Message {
         let flags = bytes[0];
         let kind = MessageType::try_from((flags >> 1) & TYPE_MASK)?;
         let mut at = 1;
-        let id = if kind.has_id() { decode_id(&bytes, &mut at)? } else { MessageId::NONE };
+        let mut id = MessageId::NONE;
+        if kind.has_id() {
+            id = MessageId::decode(&bytes[at..])?;
+            at += usize::from(id.len);
+        }
         let route = match kind.has_route() {
             true if flags & ROUTE_CODE != 0 => {
                 let code = bytes.get(at..at + 2).ok_or(MessageError::Truncated)?;
@@ -215,18 +257,6 @@ impl Message {
         };
         Ok(Self { kind, id, route, error: flags & ERROR != 0, body })
     }
-}
-
-fn decode_id(bytes: &[u8], at: &mut usize) -> Result<MessageId, MessageError> {
-    let mut id = 0;
-    for (index, byte) in bytes[*at..].iter().take(MAX_ID_LEN).enumerate() {
-        id |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            *at += index + 1;
-            return Ok(MessageId(id));
-        }
-    }
-    Err(MessageError::InvalidId)
 }
 
 /// Everything of a message but its body, as it will be on the wire.
@@ -264,7 +294,7 @@ impl RouteField {
 
 impl Head {
     pub(crate) fn encoded_len(&self) -> usize {
-        let id = if self.kind.has_id() { (64 - (self.id.0 | 1).leading_zeros() as usize).div_ceil(7) } else { 0 };
+        let id = if self.kind.has_id() { usize::from(self.id.len) } else { 0 };
         let route = match &self.route {
             RouteField::None => 0,
             RouteField::Code(_) => 2,
@@ -286,12 +316,7 @@ impl Head {
         }
         buf.put_u8(flags);
         if self.kind.has_id() {
-            let mut id = self.id.0;
-            while id >= 0x80 {
-                buf.put_u8(id as u8 | 0x80);
-                id >>= 7;
-            }
-            buf.put_u8(id as u8);
+            self.id.encode(buf);
         }
         match &self.route {
             RouteField::None => {}

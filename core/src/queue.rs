@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
     FullPolicy, MessageType, SendError,
-    message::Head,
+    message::{Head, RouteField},
     packet::{MAX_BODY_LEN, PacketHeader, PacketType},
 };
 
@@ -14,7 +14,7 @@ pub(crate) struct SendQueue {
     packets: VecDeque<Outgoing>,
     /// At most one waits, and it overtakes: it takes no memory of the queue.
     heartbeat: bool,
-    /// Bytes of everything that waits.
+    /// What everything that waits counts for.
     bytes: usize,
     /// The part of them that are pushes.
     push_bytes: usize,
@@ -32,8 +32,25 @@ impl Outgoing {
         self.head.as_ref().map_or(0, Head::encoded_len) + self.body.len()
     }
 
+    /// What it counts for: many small ones take more memory for themselves than for what they carry.
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.body_len()
+    }
+
     fn is_push(&self) -> bool {
         self.head.as_ref().is_some_and(|head| head.kind == MessageType::Push)
+    }
+
+    fn route(&self) -> Option<&RouteField> {
+        self.head.as_ref().map(|head| &head.route)
+    }
+}
+
+fn data(head: Head, body: Bytes) -> Result<Outgoing, SendError> {
+    let packet = Outgoing { kind: PacketType::Data, head: Some(head), body };
+    match packet.body_len() {
+        0..=MAX_BODY_LEN => Ok(packet),
+        len => Err(SendError::TooLarge(len)),
     }
 }
 
@@ -44,19 +61,12 @@ impl SendQueue {
 
     /// Queues a packet that is neither heartbeat nor message. Exempt from every budget.
     pub(crate) fn control(&mut self, kind: PacketType, body: Bytes) {
-        self.bytes += body.len();
-        self.packets.push_back(Outgoing { kind, head: None, body });
+        self.put(Outgoing { kind, head: None, body });
     }
 
     /// Queues a message. Exempt from the budget of pushes.
     pub(crate) fn message(&mut self, head: Head, body: Bytes) -> Result<(), SendError> {
-        let packet = Outgoing { kind: PacketType::Data, head: Some(head), body };
-        let len = packet.body_len();
-        if len > MAX_BODY_LEN {
-            return Err(SendError::TooLarge(len));
-        }
-        self.bytes += len;
-        self.packets.push_back(packet);
+        self.put(data(head, body)?);
         Ok(())
     }
 
@@ -68,43 +78,39 @@ impl SendQueue {
         max_bytes: usize,
         policy: FullPolicy,
     ) -> Result<(), SendError> {
+        let push = data(head, body)?;
+        let cost = push.cost();
         if policy == FullPolicy::KeepLatest {
-            self.drop_pushes(|waiting| waiting.route == head.route);
+            self.drop_pushes(|waiting| waiting.route() == push.route());
         }
-        let len = head.encoded_len() + body.len();
-        if len > MAX_BODY_LEN {
-            return Err(SendError::TooLarge(len));
-        }
-        if self.push_bytes + len > max_bytes && policy != FullPolicy::Close {
-            let mut excess = (self.push_bytes + len).saturating_sub(max_bytes);
-            self.drop_pushes_with(|_, len| {
+        let mut excess = (self.push_bytes + cost).saturating_sub(max_bytes);
+        if policy != FullPolicy::Close {
+            self.drop_pushes(|waiting| {
                 let dropped = excess > 0;
-                excess = excess.saturating_sub(len);
+                excess = excess.saturating_sub(waiting.cost());
                 dropped
             });
         }
         // A push that alone is over the budget still passes when no other waits: it could never be sent otherwise.
-        if self.push_bytes + len > max_bytes && self.push_bytes > 0 {
+        if excess > 0 && self.push_bytes > 0 {
             return Err(SendError::QueueFull(self.push_bytes));
         }
-        self.push_bytes += len;
-        self.message(head, body)
+        self.push_bytes += cost;
+        self.put(push);
+        Ok(())
     }
 
-    fn drop_pushes(&mut self, mut which: impl FnMut(&Head) -> bool) {
-        self.drop_pushes_with(|head, _| which(head));
+    fn put(&mut self, packet: Outgoing) {
+        self.bytes += packet.cost();
+        self.packets.push_back(packet);
     }
 
-    fn drop_pushes_with(&mut self, mut which: impl FnMut(&Head, usize) -> bool) {
+    fn drop_pushes(&mut self, mut which: impl FnMut(&Outgoing) -> bool) {
         let mut freed = 0;
-        self.packets.retain(|packet| match &packet.head {
-            Some(head) if packet.is_push() => {
-                let len = packet.body_len();
-                let dropped = which(head, len);
-                freed += if dropped { len } else { 0 };
-                !dropped
-            }
-            _ => true,
+        self.packets.retain(|packet| {
+            let dropped = packet.is_push() && which(packet);
+            freed += if dropped { packet.cost() } else { 0 };
+            !dropped
         });
         self.bytes -= freed;
         self.push_bytes -= freed;
@@ -117,13 +123,13 @@ impl SendQueue {
             return Some(PacketHeader::LEN);
         }
         let packet = self.packets.pop_front()?;
-        let body_len = packet.body_len();
+        let (body_len, cost) = (packet.body_len(), packet.cost());
+        self.bytes -= cost;
         if packet.is_push() {
-            self.push_bytes -= body_len;
+            self.push_bytes -= cost;
         }
         buf.reserve(PacketHeader::LEN + body_len);
         buf.put_slice(&PacketHeader { kind: packet.kind, body_len }.encode());
-        self.bytes -= body_len;
         if let Some(head) = &packet.head {
             head.encode(buf);
         }
@@ -135,7 +141,7 @@ impl SendQueue {
         self.packets.is_empty() && !self.heartbeat
     }
 
-    /// Bytes that wait.
+    /// What everything that waits counts for, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -404,7 +404,7 @@ impl ServerConnection {
         let Message { kind, id, route, body, .. } = message;
         match kind {
             MessageType::Request => {
-                if id != MessageId::NONE {
+                if !id.is_none() {
                     self.pending.push(id);
                 }
                 Some(ServerEvent::Request { id, route, body })

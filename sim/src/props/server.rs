@@ -217,7 +217,7 @@ impl Driver {
             }
             Some(ServerEvent::Request { id, .. }) => {
                 assert_eq!(self.phase, Phase::Working);
-                self.pending.extend(Some(*id).filter(|id| *id != MessageId::NONE));
+                self.pending.extend(Some(*id).filter(|id| !id.is_none()));
                 assert!(self.pending.len() <= self.max_pending, "too many requests are given out");
             }
             Some(ServerEvent::Notify { .. }) => assert_eq!(self.phase, Phase::Working),

@@ -1,6 +1,8 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use cereus_core::{CloseReason, Message, MessageId, ServerConfig, packet::PacketType};
+use cereus_core::{
+    CloseReason, Instant, Message, MessageId, ServerConfig, ServerConnection, ServerEvent, packet::PacketType,
+};
 use cereus_sim::{Pair, Rng, seeds};
 
 use super::support::{H, HOUR, MINUTE, ROUTE, SECOND, build, connected, data, mute, packet, raw_connected, send};
@@ -168,4 +170,26 @@ fn client_that_is_kicked_with_a_running_request_is_not_silent() {
     pair.server.respond(id, "answer").expect("it waits");
     pair.run_until(|pair| pair.client_closed().is_some());
     assert_eq!(pair.client_closed().map(|(_, reason)| reason), Some(&CloseReason::Kicked));
+}
+
+/// A client of JavaScript's sends its heartbeat an interval after the server's, so it is heard just after every second
+/// tick. A driver that handles a tick late must not take that for silence.
+#[test]
+fn client_that_is_heard_just_after_a_late_tick_stays() {
+    let late = Duration::from_millis(5);
+    let mut server = ServerConnection::new(Arc::new(build(ServerConfig::builder().heartbeat(SECOND))), Instant::EPOCH);
+    let shake_hands = Instant::EPOCH + Duration::from_millis(1);
+    server.handle_input(b"\x01\0\0\x02{}", shake_hands);
+    assert!(matches!(server.poll_event(), Some(ServerEvent::Handshake(_))));
+    server.accept(shake_hands);
+    server.handle_input(b"\x02\0\0\0", shake_hands);
+    assert_eq!(server.poll_event(), Some(ServerEvent::Connected));
+    for tick in 1..20 {
+        let now = Instant::EPOCH + SECOND * tick + late;
+        server.handle_timeout(now);
+        assert!(!server.is_closed(), "closed at tick {tick}");
+        if tick % 2 == 0 {
+            server.handle_input(b"\x03\0\0\0", now + Duration::from_millis(1));
+        }
+    }
 }

@@ -6,7 +6,8 @@ use cereus_core::{
 use cereus_sim::{Pair, seeds};
 
 use super::support::{
-    CODED, ROUTE, browser, build, coded, connected, data, mute, native, raw_connected, send, sent, server_events,
+    CODED, ROUTE, browser, build, coded, connected, data, mute, native, packet, raw_connected, send, sent,
+    server_events,
 };
 
 const COMPRESSED: u8 = 0x10;
@@ -259,5 +260,20 @@ fn push_of(event: &ClientEvent) -> Option<(Route, Bytes)> {
     match event {
         ClientEvent::Push { route, body } => Some((route.clone(), body.clone())),
         _ => None,
+    }
+}
+
+/// Some clients write ids with more bytes than they need, and know only the same bytes again.
+#[test]
+fn id_is_echoed_byte_for_byte() {
+    for id in [&[0x81, 0x00][..], &[0x80, 0x80, 0x01], &[0xac, 0x82, 0x80, 0x00]] {
+        let mut pair = raw_connected(ServerConfig::default());
+        send(&mut pair, &packet(PacketType::Data, &[&[0][..], id, b"\x03a.b"].concat()));
+        let Some((_, ServerEvent::Request { id: given, .. })) = pair.server_events.last() else {
+            panic!("no request: {pair:#?}")
+        };
+        pair.server.respond(*given, "x").expect("it waits");
+        pair.run_idle();
+        assert_eq!(sent(&pair, PacketType::Data), [[&[4][..], id, b"x"].concat()]);
     }
 }
