@@ -1,5 +1,6 @@
 //! The protocol without any runtime: a thread for each client, blocking sockets, and the loop that every driver of
 //! `cereus-core` has. `cargo run --example blocking [address]`, then ask it for `time.now`.
+#![expect(clippy::print_stdout, reason = "to tell what happens")]
 
 use std::{
     io::{self, ErrorKind, Read, Write},

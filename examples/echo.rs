@@ -1,4 +1,5 @@
 //! Answers what it is asked: `cargo run --release --example echo [address]`.
+#![expect(clippy::print_stdout, reason = "to tell where it listens")]
 
 use cereus::{App, Json, Raw, Service, Tcp};
 use serde_json::Value;

@@ -155,7 +155,7 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Adds something that runs when a session ended, after the session's own callbacks.
+    /// Adds something that runs when a session ended, after the [session's own callbacks](Session::on_close).
     pub fn on_close<Fut>(mut self, callback: impl Fn(Session) -> Fut + Send + Sync + 'static) -> Self
     where
         Fut: Future<Output = ()> + Send + 'static,
@@ -296,8 +296,7 @@ impl RouterBuilder {
     fn add<S>(&mut self, index: usize, service: Service<S>, state: &Arc<S>, hooks: &Arc<Hooks>) {
         let Service { name: service_name, entries, rename, concurrency, deadline, lifecycle } = service;
         self.check_name("service", &service_name);
-        let deadline = deadline.unwrap_or(self.deadline);
-        if deadline.is_zero() || concurrency == Some(0) {
+        if deadline.is_some_and(|deadline| deadline.is_zero()) || concurrency == Some(0) {
             self.errors.push(BuildError::NothingRuns { service: service_name.clone() });
         }
         for entry in entries {
@@ -311,7 +310,7 @@ impl RouterBuilder {
                 route: route.clone(),
                 handler: (entry.handler)(Arc::clone(state), Arc::clone(hooks)),
                 answers: entry.answers,
-                deadline,
+                deadline: deadline.unwrap_or(self.deadline),
                 service: index as u32,
                 concurrency,
             };

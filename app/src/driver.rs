@@ -12,7 +12,12 @@ use cereus_transports::{
     rt::{ByteStream, Runtime, Timer},
 };
 
-use crate::{Session, handlers::Handlers, mailbox::Letter, server::Task};
+use crate::{
+    Session,
+    handlers::{Handlers, send_push},
+    mailbox::Letter,
+    server::Task,
+};
 
 /// How many bytes wait to be written before nothing more is encoded.
 const OUT_LIMIT: usize = 64 << 10;
@@ -137,24 +142,11 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         };
         self.told = usize::MAX;
         for letter in letters {
-            let sent = match letter {
-                Letter::Push(route, body) => self.connection.push(&route, body),
-                Letter::Encoded(push) => self.connection.push_encoded(&push),
-                Letter::Kick(reason) => {
-                    self.connection.kick(reason.as_deref(), now);
-                    Ok(())
-                }
-                Letter::Close => {
-                    self.connection.close(now);
-                    Ok(())
-                }
-                Letter::Drain => {
-                    self.handlers.drain();
-                    Ok(())
-                }
-            };
-            if let Err(error) = sent {
-                tracing::debug!(session = %self.session.id(), %error, "a push was dropped");
+            match letter {
+                Letter::Kick(reason) => self.connection.kick(reason.as_deref(), now),
+                Letter::Close => self.connection.close(now),
+                Letter::Drain => self.handlers.drain(),
+                push => send_push(&self.session, &mut self.connection, push),
             }
         }
         true
@@ -356,7 +348,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
 
     fn tell_mailbox(&mut self) {
         let waiting = self.connection.queued();
-        if waiting != self.told {
+        if self.handlers.took_mail() || waiting != self.told {
             self.told = waiting;
             self.session.mailbox().set_in_connection(waiting);
         }

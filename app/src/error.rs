@@ -21,6 +21,24 @@ use crate::PushError;
 /// assert_eq!(buy("many").unwrap_err().code(), Error::UNKNOWN);
 /// assert_eq!(buy("7").unwrap_err().metadata()["missing"], "3");
 /// ```
+///
+/// An enum of your own brings its codes along if it is turned into an `Error` and is no `std::error::Error`:
+///
+/// ```
+/// use cereus_app::Error;
+///
+/// enum ShopError { SoldOut, NoSuchItem(u32) }
+///
+/// impl From<ShopError> for Error {
+///     fn from(error: ShopError) -> Self {
+///         match error {
+///             ShopError::SoldOut => Self::new("SHOP-002", "sold out"),
+///             ShopError::NoSuchItem(item) => Self::new("SHOP-003", "no such item").with("item", item),
+///         }
+///     }
+/// }
+/// # let _ = (ShopError::SoldOut, ShopError::NoSuchItem(1));
+/// ```
 #[derive(Clone, Eq, PartialEq)]
 pub struct Error(Box<Parts>);
 

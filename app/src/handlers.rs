@@ -1,4 +1,5 @@
 use std::{
+    future,
     panic::{AssertUnwindSafe, catch_unwind},
     task::{Context as TaskContext, Poll},
 };
@@ -9,6 +10,7 @@ use cereus_core::{CloseReason, HandshakeRequest, Instant, MessageId, Route, Send
 use crate::{
     Context, Error, Server, Session,
     handler::Reply,
+    mailbox::Letter,
     router::{Endpoint, Router},
 };
 
@@ -23,6 +25,8 @@ pub(crate) struct Handlers {
     /// How many messages there were.
     number: u64,
     draining: bool,
+    /// The driver has not been told of mail that was taken out.
+    took_mail: bool,
 }
 
 struct Running {
@@ -40,7 +44,7 @@ enum What {
 
 impl Handlers {
     pub(crate) const fn new(session: Session) -> Self {
-        Self { session, running: Vec::new(), held: None, number: 0, draining: false }
+        Self { session, running: Vec::new(), held: None, number: 0, draining: false, took_mail: false }
     }
 
     /// Starts nothing more.
@@ -54,6 +58,11 @@ impl Handlers {
 
     pub(crate) const fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    /// Whether mail was taken out since the last call.
+    pub(crate) const fn took_mail(&mut self) -> bool {
+        std::mem::replace(&mut self.took_mail, false)
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -81,7 +90,7 @@ impl Handlers {
                 Poll::Pending => index += 1,
                 Poll::Ready(result) => {
                     let Running { what, .. } = self.running.remove(index);
-                    finish(&self.session, connection, what, result, now);
+                    self.took_mail |= finish(&self.session, connection, what, result, now);
                     progress = true;
                 }
             }
@@ -188,7 +197,9 @@ impl Handlers {
     /// Polls a new one at once: most end there and then.
     fn run(&mut self, mut running: Running, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) {
         match poll_running(&mut running, self.session.server().router(), cx, now) {
-            Poll::Ready(result) => finish(&self.session, connection, running.what, result, now),
+            Poll::Ready(result) => {
+                self.took_mail |= finish(&self.session, connection, running.what, result, now);
+            }
             Poll::Pending => self.running.push(running),
         }
     }
@@ -203,6 +214,24 @@ impl Handlers {
 }
 
 fn poll_running(
+    running: &mut Running,
+    router: &Router,
+    cx: &mut TaskContext<'_>,
+    now: Instant,
+) -> Poll<Result<Bytes, Error>> {
+    let polled = poll_to_the_end(running, router, cx, now);
+    if polled.is_ready() {
+        // What is left of it is the application's, too, and may panic when it is dropped. Nothing is allocated here.
+        let ended = std::mem::replace(&mut running.future, Box::pin(future::pending()));
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(ended)));
+        if let Err(panic) = dropped {
+            tracing::error!(error = %Error::panicked(&*panic), "a handler panicked when it was dropped");
+        }
+    }
+    polled
+}
+
+fn poll_to_the_end(
     running: &mut Running,
     router: &Router,
     cx: &mut TaskContext<'_>,
@@ -229,17 +258,22 @@ fn poll_running(
     })
 }
 
+/// Makes the answer. What was pushed before goes out before it; returns whether there was such mail.
 fn finish(
     session: &Session,
     connection: &mut ServerConnection,
     what: What,
     result: Result<Bytes, Error>,
     now: Instant,
-) {
+) -> bool {
+    // A handshake comes first of all.
+    let pushes = if matches!(what, What::Handshake) { None } else { session.mailbox().take_pushes() };
+    let took_mail = pushes.is_some();
+    pushes.into_iter().flatten().for_each(|push| send_push(session, connection, push));
     match (what, result) {
         (What::Handshake, Ok(_)) => connection.accept(now),
         (What::Handshake, Err(_)) => connection.reject(now),
-        (What::Message { id: Some(id), .. }, Ok(body)) if id != MessageId::NONE => {
+        (What::Message { id: Some(id), .. }, Ok(body)) if !id.is_none() => {
             if let Err(SendError::TooLarge(len)) = connection.respond(id, body) {
                 let error = Error::new(Error::UNKNOWN, format!("a reply of {len} bytes is too long"));
                 refuse(session, connection, Some(id), &error);
@@ -248,13 +282,26 @@ fn finish(
         (What::Message { .. }, Ok(_)) => {}
         (What::Message { id, .. }, Err(error)) => refuse(session, connection, id, &error),
     }
+    took_mail
+}
+
+/// Hands a push over to the connection.
+pub(crate) fn send_push(session: &Session, connection: &mut ServerConnection, push: Letter) {
+    let sent = match push {
+        Letter::Push(route, body) => connection.push(&route, body),
+        Letter::Encoded(push) => connection.push_encoded(&push),
+        Letter::Kick(_) | Letter::Close | Letter::Drain => Ok(()),
+    };
+    if let Err(error) = sent {
+        tracing::debug!(session = %session.id(), %error, "a push was dropped");
+    }
 }
 
 /// Answers with an error what can be answered, and logs the rest.
 fn refuse(session: &Session, connection: &mut ServerConnection, id: Option<MessageId>, error: &Error) {
     let server: &Server = session.server();
     match id {
-        Some(id) if id != MessageId::NONE => {
+        Some(id) if !id.is_none() => {
             // Fails when the connection has ended: then there is nobody to answer.
             let _ = connection.respond_error(id, server.error_body(error));
         }

@@ -48,9 +48,9 @@ pub(crate) enum Letter {
 }
 
 impl Letter {
-    /// What a letter counts for, with something for itself so that empty ones are bounded as well.
+    /// What a letter counts for, with something for itself: no less than it will count for in the connection.
     fn len(&self) -> usize {
-        const LETTER: usize = 64;
+        const LETTER: usize = 160;
         LETTER
             + match self {
                 Self::Push(route, body) => route.len() + body.len(),
@@ -124,6 +124,23 @@ impl Mailbox {
         self.mail.store(false, Ordering::Relaxed);
         inner.in_connection += std::mem::take(&mut inner.bytes);
         Some(std::mem::take(&mut inner.letters))
+    }
+
+    /// The pushes that were put in before any command: they go out before an answer that is made now.
+    pub(crate) fn take_pushes(&self) -> Option<VecDeque<Letter>> {
+        if !self.mail.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut inner = self.lock();
+        let is_push = |letter: &&Letter| matches!(letter, Letter::Push(..) | Letter::Encoded(_));
+        let count = inner.letters.iter().take_while(is_push).count();
+        let rest = inner.letters.split_off(count);
+        let pushes = std::mem::replace(&mut inner.letters, rest);
+        let bytes: usize = pushes.iter().map(Letter::len).sum();
+        inner.bytes -= bytes;
+        inner.in_connection += bytes;
+        self.mail.store(!inner.letters.is_empty(), Ordering::Relaxed);
+        Some(pushes)
     }
 
     /// The driver tells what waits in the connection.

@@ -28,17 +28,13 @@ pub async fn serve<R: Runtime>(
     server: Server,
     endpoints: impl IntoIterator<Item = Endpoint>,
 ) -> Result<(), ServeError> {
-    let endpoints: Vec<_> = endpoints.into_iter().collect();
-    for endpoint in &endpoints {
-        endpoint.resolve().map_err(|error| ServeError::Listen { endpoint: endpoint.to_string(), error })?;
-    }
     let clock = runtime.clone();
     if !server.set_clock(move || clock.now()) {
         return Err(ServeError::ServedBefore);
     }
     let (services, modules) = server.parts();
     let mut started = [0; 2];
-    let result = match start(&runtime, &server, endpoints, &mut started).await {
+    let result = match start(&runtime, &server, endpoints.into_iter().collect(), &mut started).await {
         Ok(()) => {
             server.stopping().await;
             end_sessions(&runtime, &server).await;
@@ -60,6 +56,9 @@ async fn start<R: Runtime>(
     endpoints: Vec<Endpoint>,
     started: &mut [usize; 2],
 ) -> Result<(), ServeError> {
+    for endpoint in &endpoints {
+        endpoint.resolve().map_err(|error| ServeError::Listen { endpoint: endpoint.to_string(), error })?;
+    }
     let (services, modules) = server.parts();
     for (parts, started) in [services, modules].into_iter().zip(started) {
         module::start(parts, server, started).await.map_err(|(name, error)| ServeError::Init { name, error })?;

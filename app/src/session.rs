@@ -44,6 +44,8 @@ struct Profile {
     state: SessionState,
     /// Whether the data has what every session starts with.
     seeded: bool,
+    /// A user that was forgotten, by whose uid the session is still found.
+    cleared: Option<Arc<str>>,
     handshake: Option<HandshakeRequest>,
     on_close: Vec<OnClose>,
 }
@@ -118,33 +120,56 @@ impl Session {
     ///
     /// An empty uid, a session that is bound or closed already, and whatever a callback says.
     pub async fn bind(&self, uid: impl Into<Arc<str>>) -> Result<(), Error> {
+        self.bind_as(uid.into(), true).await.map(drop)
+    }
+
+    /// As [`bind`](Self::bind), but leaves an older session of the same user alone: returns `false` then, and nothing
+    /// has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub async fn try_bind(&self, uid: impl Into<Arc<str>>) -> Result<bool, Error> {
         let uid = uid.into();
+        Ok(self.server().sessions().by_uid(&uid).is_none() && self.bind_as(uid, false).await?)
+    }
+
+    async fn bind_as(&self, uid: Arc<str>, replace: bool) -> Result<bool, Error> {
         self.with_profile(|profile| profile.state.bind(Arc::clone(&uid)))?;
         let undo = Unbind { session: self, uid: Some(Arc::clone(&uid)) };
         let callbacks = self.server().callbacks();
         run_all(&callbacks.bind, self.clone()).await?;
-        match self.server().sessions().insert_uid(uid, self) {
-            Ok(Some(older)) => older.close(),
-            Ok(None) => {}
-            Err(closed) => return Err(closed.into()),
+        let Some(older) = self.server().sessions().insert_uid(uid, self, replace)? else {
+            return Ok(false);
+        };
+        if let Some(older) = older {
+            older.close();
         }
         run_all(&callbacks.after_bind, self.clone()).await?;
         undo.keep();
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets user and data. The session is still found by its uid, as in Pitaya.
     pub fn clear(&self) {
-        self.with_profile(|profile| {
+        let older = self.with_profile(|profile| {
             profile.seeded = true;
+            let uid = profile.state.uid().cloned();
             profile.state.clear();
+            let older = uid.and_then(|uid| profile.cleared.replace(uid));
+            older.filter(|older| profile.cleared.as_ref() != Some(older))
         });
+        // Whoever comes and goes again and again leaves one name behind, not all of them.
+        if let Some(older) = older {
+            self.server().sessions().remove_uid(&older, self);
+        }
     }
 
     /// Sends a push, now or never.
     ///
-    /// It goes out after everything that was pushed before. When the client does not read, pushes wait in the
-    /// connection up to `max_queued_bytes`, and the full policy of the app's protocol settings says what happens then.
+    /// It goes out after everything that was pushed before, and before the answer of a handler that ends after it. When
+    /// the client does not read, pushes wait in the connection up to `max_queued_bytes`, and the full policy of the app's
+    /// protocol settings says what happens then.
     ///
     /// # Errors
     ///
@@ -177,7 +202,8 @@ impl Session {
         self.0.mailbox.command(Letter::Close);
     }
 
-    /// Adds something to run when the connection ends, after the session can no longer be found. If it has ended
+    /// Adds something to run when the connection ends: after the session can no longer be found and its last handler
+    /// has ended, in the order in which it was added. User and data can still be read then. If the connection has ended
     /// already, it never runs, and `false` is returned.
     pub fn on_close<Fut>(&self, callback: impl FnOnce() -> Fut + Send + 'static) -> bool
     where
@@ -234,6 +260,13 @@ impl Session {
 
     pub(crate) fn take_on_close(&self) -> Vec<OnClose> {
         self.existing_profile().as_mut().map(|profile| std::mem::take(&mut profile.on_close)).unwrap_or_default()
+    }
+
+    /// By which uids it may be found.
+    pub(crate) fn uids(&self) -> impl Iterator<Item = Arc<str>> + use<> {
+        let uids =
+            self.existing_profile().as_ref().map(|profile| [profile.state.uid().cloned(), profile.cleared.clone()]);
+        uids.into_iter().flatten().flatten()
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
@@ -333,5 +366,5 @@ impl From<SessionClosed> for Error {
 }
 
 /// The session ended before it could be bound.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionClosed;

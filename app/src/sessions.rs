@@ -65,14 +65,23 @@ impl Sessions {
         session
     }
 
-    /// Lets the session be found by a uid. Returns the session that had it before.
-    pub(crate) fn insert_uid(&self, uid: Arc<str>, session: &Session) -> Result<Option<Session>, SessionClosed> {
+    /// Lets the session be found by a uid, and returns the session that had it before. `None`: there is one, and it was
+    /// not to be replaced.
+    pub(crate) fn insert_uid(
+        &self,
+        uid: Arc<str>,
+        session: &Session,
+        replace: bool,
+    ) -> Result<Option<Option<Session>>, SessionClosed> {
         let mut shard = self.uid_shard(&uid);
         // Its end marks it first and then takes this lock.
         if session.is_closed() {
             return Err(SessionClosed);
         }
-        Ok(shard.insert(uid, session.clone()).filter(|older| !older.is(session)))
+        if !replace && shard.contains_key(&uid) {
+            return Ok(None);
+        }
+        Ok(Some(shard.insert(uid, session.clone()).filter(|older| !older.is(session))))
     }
 
     pub(crate) fn remove_uid(&self, uid: &str, session: &Session) {
@@ -88,9 +97,7 @@ impl Sessions {
         if self.id_shard(session.id()).remove(&session.id()).is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
-        if let Some(uid) = session.uid() {
-            self.remove_uid(&uid, session);
-        }
+        session.uids().for_each(|uid| self.remove_uid(&uid, session));
     }
 
     fn id_shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Session>> {

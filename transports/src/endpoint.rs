@@ -93,6 +93,11 @@ impl Endpoint {
         Ok(self.address.to_socket_addrs()?.collect())
     }
 
+    /// The address, as it was given or as it was found.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The same endpoint with the address where it really listens.
     pub fn at(mut self, address: SocketAddr) -> Self {
         self.address = address.to_string();

@@ -212,7 +212,7 @@ fn compressed_bodies_of_clients_are_always_inflated() {
     let body = vec![b'x'; 1000];
     let deflated = miniz_oxide::deflate::compress_to_vec_zlib(&body, 6);
     let mut pair = raw_connected(build(ServerConfig::builder().compression(Compression::Off)));
-    send(&mut pair, &super::support::packet(PacketType::Data, &[b"\x12\x03a.b", &deflated[..]].concat()));
+    send(&mut pair, &packet(PacketType::Data, &[b"\x12\x03a.b", &deflated[..]].concat()));
     let expected = ServerEvent::Notify { route: Route::from_static("a.b"), body: body.into() };
     assert_eq!(server_events(&pair).last(), Some(&expected));
 }
@@ -252,7 +252,7 @@ fn messages_that_no_client_sends_are_ignored() {
     let mut pair = raw_connected(ServerConfig::default());
     send(&mut pair, &data(&Message::push(ROUTE, "x")));
     send(&mut pair, &data(&Message::response(MessageId::new(1), "x")));
-    send(&mut pair, &super::support::packet(PacketType::Kick, b""));
+    send(&mut pair, &packet(PacketType::Kick, b""));
     assert_eq!((pair.server_events.len(), pair.server.is_closed()), (2, false));
 }
 
