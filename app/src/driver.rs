@@ -163,6 +163,8 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         }
     }
 
+    // A frame of its own: the large buffer must not be part of every turn's.
+    #[inline(never)]
     fn read<const N: usize>(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let discard = self.phase != Phase::Open;
         if self.ended.is_some() || self.phase == Phase::Done || (!discard && !self.connection.wants_input()) {

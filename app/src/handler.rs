@@ -123,12 +123,12 @@ macro_rules! handler {
                 finish: fn(Output) -> Result<Bytes, Error>,
             ) -> Result<Bytes, Error> {
                 let decoded = $last::decode(&context)?;
-                let context = hooks.before(context).await?;
+                let context = if hooks.has_before() { hooks.before(context).await? } else { context };
                 $(let $argument = $argument::from_context(&context, &state)?;)*
                 let $last = $last::finish(decoded, &context, &state)?;
                 drop(state);
                 if hooks.has_after() {
-                    let result = handled(async move { finish(self($($argument,)* $last).await) }).await;
+                    let result = handled(Box::pin(async move { finish(self($($argument,)* $last).await) })).await;
                     hooks.after(context, result).await
                 } else {
                     drop((context, hooks));
@@ -157,8 +157,8 @@ where
         hooks: Arc<Hooks>,
         finish: fn(Output) -> Result<Bytes, Error>,
     ) -> Result<Bytes, Error> {
-        let context = hooks.before(context).await?;
-        let result = handled(async move { finish(self().await) }).await;
+        let context = if hooks.has_before() { hooks.before(context).await? } else { context };
+        let result = handled(Box::pin(async move { finish(self().await) })).await;
         hooks.after(context, result).await
     }
 }
