@@ -1,4 +1,4 @@
-use std::{future::Future, io, pin::pin, time::Duration};
+use std::{fmt, future::Future, io, pin::pin, time::Duration};
 
 use cereus_core::Instant;
 use cereus_transports::{
@@ -163,7 +163,7 @@ async fn timeout<R: Runtime>(runtime: &R, duration: Duration, task: impl Future<
 }
 
 /// Why a server could not be served.
-#[derive(Debug, ThisError)]
+#[derive(ThisError)]
 #[non_exhaustive]
 pub enum ServeError {
     /// An endpoint cannot be opened.
@@ -185,4 +185,11 @@ pub enum ServeError {
     /// A server is served once.
     #[error("this server was served before: build another one")]
     ServedBefore,
+}
+
+impl fmt::Debug for ServeError {
+    /// As text: this is what a `main` that returns it shows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -268,10 +268,6 @@ impl Session {
             self.existing_profile().as_ref().map(|profile| [profile.state.uid().cloned(), profile.cleared.clone()]);
         uids.into_iter().flatten().flatten()
     }
-
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 impl Profile {
@@ -304,6 +300,14 @@ impl Drop for Unbind<'_> {
             self.session.server().sessions().remove_uid(&uid, self.session);
             self.session.with_profile(|profile| profile.state.unbind());
         }
+    }
+}
+
+impl Eq for Session {}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -81,12 +81,12 @@ impl Sessions {
         if !replace && shard.contains_key(&uid) {
             return Ok(None);
         }
-        Ok(Some(shard.insert(uid, session.clone()).filter(|older| !older.is(session))))
+        Ok(Some(shard.insert(uid, session.clone()).filter(|older| older != session)))
     }
 
     pub(crate) fn remove_uid(&self, uid: &str, session: &Session) {
         let mut shard = self.uid_shard(uid);
-        if shard.get(uid).is_some_and(|found| found.is(session)) {
+        if shard.get(uid).is_some_and(|found| found == session) {
             shard.remove(uid);
         }
     }
