@@ -99,19 +99,12 @@ impl Serializer for ProtobufSerializer {
     }
 
     fn error(&self, error: &Error) -> Bytes {
-        /// `protos.Error` (specification, section 8).
-        #[derive(Clone, PartialEq, prost::Message)]
-        struct Payload {
-            #[prost(string, tag = "1")]
-            code: String,
-            #[prost(string, tag = "2")]
-            msg: String,
-            #[prost(btree_map = "string, string", tag = "3")]
-            metadata: std::collections::BTreeMap<String, String>,
-        }
         let code = if error.code().is_empty() { Error::UNKNOWN } else { error.code() };
-        let payload =
-            Payload { code: code.to_owned(), msg: error.message().to_owned(), metadata: error.metadata().clone() };
+        let payload = cereus_cluster::protos::Error {
+            code: code.to_owned(),
+            msg: error.message().to_owned(),
+            metadata: error.metadata().clone(),
+        };
         prost::Message::encode_to_vec(&payload).into()
     }
 }

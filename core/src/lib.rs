@@ -46,7 +46,8 @@
 //! - No input panics, whatever its bytes and its segmentation; the same bytes give the same events in any segmentation.
 //! - A connection holds at most what its configuration allows; an idle one holds next to nothing.
 //! - A request that was given out is answered once: a second answer is refused.
-//! - A silent peer is given up after more than two and at most three heartbeats, and never while we did not read.
+//! - A silent peer is given up after more than two and at most three heartbeats. Time in which input was not wanted does
+//!   not count: silence begins anew when it is wanted again.
 //! - [`ServerEvent::Closed`] is always the last event and comes exactly once.
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -56,6 +57,7 @@ mod client;
 mod compression;
 mod config;
 mod dictionary;
+pub mod duration;
 mod engine;
 mod error;
 mod handshake;

@@ -1,0 +1,75 @@
+//! The project's own commands: `cargo xtask --help`.
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use prost_build::{Config, Module};
+use protox::Compiler;
+
+const HELP: &str = "\
+The project's own commands.
+
+    cargo xtask proto            generates cluster/src/generated/protos.rs from cluster/proto
+    cargo xtask proto --check    fails when that file is not what would be generated
+";
+
+const PACKAGE: &str = "protos";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["proto"] => proto(false),
+        ["proto", "--check"] => proto(true),
+        ["--help" | "-h" | "help"] | ["proto", "--help" | "-h"] => {
+            io::stdout().write_all(HELP.as_bytes()).map_err(Into::into)
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes, or only checks, the code of the envelopes.
+fn proto(check: bool) -> Result<(), Box<dyn Error>> {
+    let cluster = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster"));
+    let target = cluster.join("src/generated/protos.rs");
+    let code = generate(&cluster.join("proto"))?;
+    if !check {
+        fs::create_dir_all(target.with_file_name(""))?;
+        fs::write(target, code)?;
+    } else if fs::read_to_string(target).ok().as_ref() != Some(&code) {
+        return Err("cluster/src/generated/protos.rs is not what cluster/proto says: run `cargo xtask proto`".into());
+    }
+    Ok(())
+}
+
+/// The code for every `.proto` file of a folder.
+fn generate(folder: &Path) -> Result<String, Box<dyn Error>> {
+    let mut files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
+    files.sort();
+    let descriptors = Compiler::new([folder])?
+        .include_source_info(true)
+        .include_imports(true)
+        .open_files(files)?
+        .file_descriptor_set();
+    let module = Module::from_protobuf_package_name(PACKAGE);
+    let files = descriptors.file.into_iter().map(|file| (module.clone(), file)).collect();
+    let mut modules = Config::new().bytes(["."]).btree_map(["."]).generate(files)?;
+    modules.remove(&module).ok_or_else(|| format!("{} has no message", folder.display()).into())
+}
