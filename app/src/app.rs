@@ -131,7 +131,7 @@ impl<S: Send + Sync + 'static> App<S> {
     where
         Fut: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let check = Arc::new(move |(session, request)| Box::pin(check(session, request)) as BoxFuture<'static, _>);
+        let check = Arc::new(move |(session, request)| Box::pin(check(session, request)) as BoxFuture<_>);
         self.callbacks.handshake.insert(name.into(), check);
         self
     }

@@ -50,6 +50,8 @@ pub(crate) struct Driver<R: Runtime, S> {
     /// Since when a write has made no progress.
     stalled: Option<Instant>,
     last_read: LastRead,
+    /// The last look at the connection's events found none.
+    drained: bool,
     /// The last heartbeat tick has not been used to give memory back.
     tidy: bool,
     /// What the mailbox was told to wait in the connection.
@@ -109,6 +111,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             closed: None,
             stalled: None,
             last_read: LastRead::Earlier,
+            drained: false,
             tidy: false,
             told: 0,
             armed: None,
@@ -125,7 +128,10 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             LastRead::Full => self.read::<LARGE_READ>(cx, now),
         };
         // After reading: a peer whose bytes were there is not silent, however late this task is.
-        self.handle_timeout(now);
+        progress |= self.handle_timeout(now);
+        if !progress && self.is_waiting() {
+            return false;
+        }
         if self.phase == Phase::Open {
             progress |= self.dispatch(cx, now);
             self.end_input(now);
@@ -134,6 +140,12 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         self.tell_mailbox();
         self.tidy_up();
         progress | self.close(cx, now)
+    }
+
+    /// Whether all that could happen without new input, mail or a timeout has happened: most turns that follow an answer
+    /// end with this.
+    fn is_waiting(&self) -> bool {
+        self.phase == Phase::Open && self.drained && self.handlers.is_idle() && self.out.is_empty()
     }
 
     fn read_mail(&mut self, now: Instant) -> bool {
@@ -152,8 +164,9 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         true
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        if self.connection.poll_timeout().is_some_and(|at| now >= at) {
+    fn handle_timeout(&mut self, now: Instant) -> bool {
+        let due = self.connection.poll_timeout().is_some_and(|at| now >= at);
+        if due {
             self.connection.handle_timeout(now);
             self.tidy = true;
         }
@@ -161,6 +174,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             self.connection.abort(CloseReason::WriteTimeout);
             self.break_off();
         }
+        due
     }
 
     // A frame of its own: the large buffer must not be part of every turn's.
@@ -199,6 +213,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     /// Lets handlers run and starts new ones while there is room for their answers.
     fn dispatch(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = !self.handlers.is_idle() && self.handlers.poll(&mut self.connection, cx, now);
+        self.drained = false;
         for _ in 0..EVENTS {
             let room = self.connection.has_room() && self.out.len() < OUT_LIMIT;
             if !room || self.handlers.is_draining() || self.connection.is_closed() {
@@ -206,7 +221,10 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             }
             match self.handlers.start_next(&mut self.connection, cx, now) {
                 Ok(true) => progress = true,
-                Ok(false) => break,
+                Ok(false) => {
+                    self.drained = true;
+                    break;
+                }
                 Err(reason) => self.closed = Some(reason),
             }
         }

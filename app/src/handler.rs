@@ -1,11 +1,14 @@
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::{Future, ready},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+};
 
 use bytes::Bytes;
+use futures_lite::FutureExt;
 
-use crate::{
-    Context, Error, FromBody, FromContext, IntoNothing, IntoReply,
-    hook::{Hooks, handled},
-};
+use crate::{Context, Error, FromBody, FromContext, IntoNothing, IntoReply, hook::Hooks};
 
 /// An async function that handles messages: arguments that can be taken [from the context](FromContext), a body in the
 /// last place if it wants one, and a result that fits how it is registered.
@@ -17,21 +20,32 @@ use crate::{
     note = "a handler is an `async fn` of up to eight arguments: `State<T>`, `Session`, `Server`, `UserId`, `Route`, `RequestId`, `Deadline`, `Peer`, `Extension<T>`, `Context`, then at most one body (`Json<T>`, `Protobuf<T>`, `Raw`) as the last",
     note = "its future has to be `Send`: hold no `Rc` and no lock guard across an `.await`"
 )]
-pub trait Handler<M, S>: Clone + Send + Sync + 'static {
+pub trait Handler<M, S>: Send + Sync + 'static {
     /// What it returns.
     type Output: Send;
+
+    /// What is read of the message before the hooks run.
+    type Decoded: Send;
+
+    /// The call.
+    type Future: Future<Output = Self::Output> + Send + 'static;
 
     /// The serializer that its body belongs to; `None` goes with any.
     const FORMAT: Option<&'static str>;
 
-    /// Takes the arguments from the message, runs the hooks around the call.
-    fn call(
-        self,
-        context: Context,
-        state: Arc<S>,
-        hooks: Arc<Hooks>,
-        finish: fn(Self::Output) -> Result<Bytes, Error>,
-    ) -> impl Future<Output = Result<Bytes, Error>> + Send + 'static;
+    /// Reads the body: one that cannot be read is refused before any hook runs.
+    ///
+    /// # Errors
+    ///
+    /// What the client is answered.
+    fn decode(context: &Context) -> Result<Self::Decoded, Error>;
+
+    /// Takes the other arguments from the message and calls the function.
+    ///
+    /// # Errors
+    ///
+    /// What the client is answered.
+    fn call(&self, decoded: Self::Decoded, context: &Context, state: &S) -> Result<Self::Future, Error>;
 }
 
 /// The last argument of a handler: a body, or one more thing from the context.
@@ -103,37 +117,26 @@ macro_rules! handler {
         #[allow(non_snake_case, reason = "arguments are named after their types")]
         impl<Function, Fut, Output, S, M, $($argument,)* $last> Handler<(M, $($argument,)* $last,), S> for Function
         where
-            Function: Fn($($argument,)* $last) -> Fut + Clone + Send + Sync + 'static,
+            Function: Fn($($argument,)* $last) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Output> + Send + 'static,
             Output: Send + 'static,
-            S: Send + Sync + 'static,
-            M: 'static,
-            $($argument: FromContext<S> + 'static,)*
-            $last: LastArgument<M, S> + 'static,
+            $($argument: FromContext<S>,)*
+            $last: LastArgument<M, S>,
         {
             type Output = Output;
+            type Decoded = $last::Decoded;
+            type Future = Fut;
 
             const FORMAT: Option<&'static str> = $last::FORMAT;
 
-            async fn call(
-                self,
-                context: Context,
-                state: Arc<S>,
-                hooks: Arc<Hooks>,
-                finish: fn(Output) -> Result<Bytes, Error>,
-            ) -> Result<Bytes, Error> {
-                let decoded = $last::decode(&context)?;
-                let context = if hooks.has_before() { hooks.before(context).await? } else { context };
-                $(let $argument = $argument::from_context(&context, &state)?;)*
-                let $last = $last::finish(decoded, &context, &state)?;
-                drop(state);
-                if hooks.has_after() {
-                    let result = handled(Box::pin(async move { finish(self($($argument,)* $last).await) })).await;
-                    hooks.after(context, result).await
-                } else {
-                    drop((context, hooks));
-                    finish(self($($argument,)* $last).await)
-                }
+            fn decode(context: &Context) -> Result<Self::Decoded, Error> {
+                $last::decode(context)
+            }
+
+            fn call(&self, decoded: Self::Decoded, context: &Context, state: &S) -> Result<Fut, Error> {
+                $(let $argument = $argument::from_context(context, state)?;)*
+                let $last = $last::finish(decoded, context, state)?;
+                Ok(self($($argument,)* $last))
             }
         }
     };
@@ -141,25 +144,22 @@ macro_rules! handler {
 
 impl<Function, Fut, Output, S> Handler<((),), S> for Function
 where
-    Function: Fn() -> Fut + Clone + Send + Sync + 'static,
+    Function: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Output> + Send + 'static,
     Output: Send + 'static,
-    S: Send + Sync + 'static,
 {
     type Output = Output;
+    type Decoded = ();
+    type Future = Fut;
 
     const FORMAT: Option<&'static str> = None;
 
-    async fn call(
-        self,
-        context: Context,
-        _state: Arc<S>,
-        hooks: Arc<Hooks>,
-        finish: fn(Output) -> Result<Bytes, Error>,
-    ) -> Result<Bytes, Error> {
-        let context = if hooks.has_before() { hooks.before(context).await? } else { context };
-        let result = handled(Box::pin(async move { finish(self().await) })).await;
-        hooks.after(context, result).await
+    fn decode(_context: &Context) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn call(&self, (): (), _context: &Context, _state: &S) -> Result<Fut, Error> {
+        Ok(self())
     }
 }
 
@@ -196,11 +196,41 @@ where
     erase(handler, |output| output.into_nothing().map(|()| Bytes::new()))
 }
 
+/// Without hooks nothing but the handler's own future is boxed, and no count that all connections share is touched.
 fn erase<M: 'static, S: Send + Sync + 'static, H: Handler<M, S>>(
     handler: H,
     finish: fn(H::Output) -> Result<Bytes, Error>,
 ) -> UnboundHandler<S> {
     Box::new(move |state, hooks| {
-        Box::new(move |context| Box::pin(handler.clone().call(context, Arc::clone(&state), Arc::clone(&hooks), finish)))
+        if hooks.is_empty() {
+            return Box::new(move |context| {
+                match H::decode(&context).and_then(|decoded| handler.call(decoded, &context, &state)) {
+                    Ok(running) => Box::pin(async move { finish(running.await) }),
+                    Err(error) => Box::pin(ready(Err(error))),
+                }
+            });
+        }
+        let handler = Arc::new(handler);
+        Box::new(move |context| {
+            let (handler, state, hooks) = (Arc::clone(&handler), Arc::clone(&state), Arc::clone(&hooks));
+            Box::pin(async move {
+                let decoded = H::decode(&context)?;
+                let context = hooks.before(context).await?;
+                let called = async { Ok(finish(handler.call(decoded, &context, &state)?.await)) };
+                let result = catch_handler(called).await?;
+                hooks.after(context, result).await
+            })
+        })
+    })
+}
+
+/// A panic of a handler is told to the after hooks as any other error of it.
+async fn catch_handler(
+    called: impl Future<Output = Result<Result<Bytes, Error>, Error>>,
+) -> Result<Result<Bytes, Error>, Error> {
+    AssertUnwindSafe(called).catch_unwind().await.unwrap_or_else(|panic| {
+        let error = Error::panicked(&*panic);
+        tracing::error!(%error, "a handler panicked");
+        Ok(Err(error))
     })
 }

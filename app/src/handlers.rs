@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     future,
     panic::{AssertUnwindSafe, catch_unwind},
     task::{Context as TaskContext, Poll},
@@ -40,6 +41,15 @@ struct Running {
 enum What {
     Handshake,
     Message { endpoint: usize, id: Option<MessageId> },
+}
+
+impl What {
+    fn name(self, router: &Router) -> &str {
+        match self {
+            Self::Handshake => "the handshake",
+            Self::Message { endpoint, .. } => &router.endpoint(endpoint).route,
+        }
+    }
 }
 
 impl Handlers {
@@ -174,7 +184,7 @@ impl Handlers {
         self.number += 1;
         let deadline = now + endpoint.deadline;
         let context = Context::new(self.session.clone(), route, id, body, self.number, deadline);
-        let future = (endpoint.handler)(context);
+        let future = start(endpoint, context);
         self.run(Running { future, what: What::Message { endpoint: index, id }, deadline }, connection, cx, now);
         true
     }
@@ -213,49 +223,44 @@ impl Handlers {
     }
 }
 
+/// Calls a handler. What of it runs before its future does may panic as well.
+fn start(endpoint: &Endpoint, context: Context) -> Reply {
+    catch_unwind(AssertUnwindSafe(|| (endpoint.handler)(context)))
+        .unwrap_or_else(|panic| Box::pin(future::ready(Err(panicked(&endpoint.route, &*panic)))))
+}
+
 fn poll_running(
     running: &mut Running,
     router: &Router,
     cx: &mut TaskContext<'_>,
     now: Instant,
 ) -> Poll<Result<Bytes, Error>> {
-    let polled = poll_to_the_end(running, router, cx, now);
+    let polled = if now >= running.deadline {
+        Poll::Ready(Err(cut(running.what.name(router))))
+    } else {
+        // A future that panicked is never polled again, and what it shares is the application's to protect.
+        catch_unwind(AssertUnwindSafe(|| running.future.as_mut().poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(running.what.name(router), &*panic))))
+    };
     if polled.is_ready() {
         // What is left of it is the application's, too, and may panic when it is dropped. Nothing is allocated here.
         let ended = std::mem::replace(&mut running.future, Box::pin(future::pending()));
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(ended)));
-        if let Err(panic) = dropped {
-            tracing::error!(error = %Error::panicked(&*panic), "a handler panicked when it was dropped");
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(ended))) {
+            panicked(running.what.name(router), &*panic);
         }
     }
     polled
 }
 
-fn poll_to_the_end(
-    running: &mut Running,
-    router: &Router,
-    cx: &mut TaskContext<'_>,
-    now: Instant,
-) -> Poll<Result<Bytes, Error>> {
-    if now >= running.deadline {
-        let name = match running.what {
-            What::Handshake => "the handshake",
-            What::Message { endpoint, .. } => &router.endpoint(endpoint).route,
-        };
-        tracing::warn!(route = name, "a handler was cut at its deadline");
-        let text = format!("`{name}` did not end within its deadline");
-        return Poll::Ready(Err(Error::new(Error::TIMEOUT, text)));
-    }
-    // A future that panicked is never polled again, and what it shares is the application's to protect.
-    catch_unwind(AssertUnwindSafe(|| running.future.as_mut().poll(cx))).unwrap_or_else(|panic| {
-        let error = Error::panicked(&*panic);
-        let route = match running.what {
-            What::Handshake => "the handshake",
-            What::Message { endpoint, .. } => &router.endpoint(endpoint).route,
-        };
-        tracing::error!(route, %error, "a handler panicked");
-        Poll::Ready(Err(error))
-    })
+fn panicked(route: &str, panic: &(dyn Any + Send)) -> Error {
+    let error = Error::panicked(panic);
+    tracing::error!(route, %error, "a handler panicked");
+    error
+}
+
+fn cut(route: &str) -> Error {
+    tracing::warn!(route, "a handler was cut at its deadline");
+    Error::new(Error::TIMEOUT, format!("`{route}` did not end within its deadline"))
 }
 
 /// Makes the answer. What was pushed before goes out before it; returns whether there was such mail.

@@ -5,19 +5,17 @@ use futures_lite::FutureExt;
 
 use crate::{Context, Error};
 
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An async callback that may refuse.
-pub(crate) type Callback<A> = Arc<dyn Fn(A) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
+pub(crate) type Callback<A> = Arc<dyn Fn(A) -> BoxFuture<Result<(), Error>> + Send + Sync>;
 
-type Before = Box<dyn Fn(Context) -> BoxFuture<'static, Result<Context, Error>> + Send + Sync>;
-type After = Box<dyn Fn(Context, Result<Bytes, Error>) -> BoxFuture<'static, Result<Bytes, Error>> + Send + Sync>;
+type Before = Box<dyn Fn(Context) -> BoxFuture<Result<Context, Error>> + Send + Sync>;
+type After = Box<dyn Fn(Context, Result<Bytes, Error>) -> BoxFuture<Result<Bytes, Error>> + Send + Sync>;
 
 /// What runs around every handler of an app, in the order in which it was added (specification, section 12.6).
-///
-/// Handlers get it from the app; there is nothing to call.
 #[derive(Default)]
-pub struct Hooks {
+pub(crate) struct Hooks {
     before: Vec<Before>,
     after: Vec<After>,
 }
@@ -43,38 +41,25 @@ impl Hooks {
         self.after.push(Box::new(move |context, result| Box::pin(hook(context, result))));
     }
 
-    pub(crate) const fn has_before(&self) -> bool {
-        !self.before.is_empty()
-    }
-
-    pub(crate) const fn has_after(&self) -> bool {
-        !self.after.is_empty()
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.after.is_empty()
     }
 
     /// Each hook gets what the one before it made of the context; the first error ends it.
-    // Boxed, as is all that only apps with hooks need: it would be part of every handler's future otherwise.
-    pub(crate) fn before(&self, mut context: Context) -> BoxFuture<'_, Result<Context, Error>> {
-        Box::pin(async move {
-            for hook in &self.before {
-                context = guard(async move { hook(context).await }).await?;
-            }
-            Ok(context)
-        })
+    pub(crate) async fn before(&self, mut context: Context) -> Result<Context, Error> {
+        for hook in &self.before {
+            context = guard(async move { hook(context).await }).await?;
+        }
+        Ok(context)
     }
 
     /// Each hook gets what the one before it made of the result; all of them run.
-    pub(crate) fn after(
-        &self,
-        context: Context,
-        mut result: Result<Bytes, Error>,
-    ) -> BoxFuture<'_, Result<Bytes, Error>> {
-        Box::pin(async move {
-            for hook in &self.after {
-                let context = context.clone();
-                result = guard(async move { hook(context, result).await }).await;
-            }
-            result
-        })
+    pub(crate) async fn after(&self, context: Context, mut result: Result<Bytes, Error>) -> Result<Bytes, Error> {
+        for hook in &self.after {
+            let context = context.clone();
+            result = guard(async move { hook(context, result).await }).await;
+        }
+        result
     }
 }
 
@@ -83,15 +68,6 @@ async fn guard<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, E
     AssertUnwindSafe(future).catch_unwind().await.unwrap_or_else(|panic| {
         let error = Error::new(Error::INTERNAL, Error::panicked(&*panic).message().to_owned());
         tracing::error!(%error, "a hook panicked");
-        Err(error)
-    })
-}
-
-/// Runs a handler whose panic is told to after hooks as any other error.
-pub(crate) async fn handled(handler: impl Future<Output = Result<Bytes, Error>>) -> Result<Bytes, Error> {
-    AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
-        let error = Error::panicked(&*panic);
-        tracing::error!(%error, "a handler panicked");
         Err(error)
     })
 }

@@ -106,7 +106,6 @@ pub use context::{Context, Deadline, Extension, FromContext, FromState, Peer, Re
 pub use error::Error;
 pub use group::{GroupError, Groups};
 pub use handler::{Handler, LastArgument, ViaBody, ViaContext};
-pub use hook::Hooks;
 pub use module::{Lifecycle, Module};
 #[cfg(feature = "protobuf")]
 pub use serializer::ProtobufSerializer;

@@ -67,26 +67,26 @@ pub trait Module: Lifecycle {
 
 /// [`Lifecycle`] as an object.
 pub(crate) trait DynLifecycle: Send + Sync {
-    fn init(self: Arc<Self>, server: Server) -> BoxFuture<'static, Result<(), Error>>;
-    fn after_init(self: Arc<Self>, server: Server) -> BoxFuture<'static, ()>;
-    fn before_shutdown(self: Arc<Self>, server: Server) -> BoxFuture<'static, ()>;
-    fn shutdown(self: Arc<Self>, server: Server) -> BoxFuture<'static, Result<(), Error>>;
+    fn init(self: Arc<Self>, server: Server) -> BoxFuture<Result<(), Error>>;
+    fn after_init(self: Arc<Self>, server: Server) -> BoxFuture<()>;
+    fn before_shutdown(self: Arc<Self>, server: Server) -> BoxFuture<()>;
+    fn shutdown(self: Arc<Self>, server: Server) -> BoxFuture<Result<(), Error>>;
 }
 
 impl<L: Lifecycle> DynLifecycle for L {
-    fn init(self: Arc<Self>, server: Server) -> BoxFuture<'static, Result<(), Error>> {
+    fn init(self: Arc<Self>, server: Server) -> BoxFuture<Result<(), Error>> {
         Box::pin(async move { Lifecycle::init(&*self, &server).await })
     }
 
-    fn after_init(self: Arc<Self>, server: Server) -> BoxFuture<'static, ()> {
+    fn after_init(self: Arc<Self>, server: Server) -> BoxFuture<()> {
         Box::pin(async move { Lifecycle::after_init(&*self, &server).await })
     }
 
-    fn before_shutdown(self: Arc<Self>, server: Server) -> BoxFuture<'static, ()> {
+    fn before_shutdown(self: Arc<Self>, server: Server) -> BoxFuture<()> {
         Box::pin(async move { Lifecycle::before_shutdown(&*self, &server).await })
     }
 
-    fn shutdown(self: Arc<Self>, server: Server) -> BoxFuture<'static, Result<(), Error>> {
+    fn shutdown(self: Arc<Self>, server: Server) -> BoxFuture<Result<(), Error>> {
         Box::pin(async move { Lifecycle::shutdown(&*self, &server).await })
     }
 }

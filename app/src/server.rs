@@ -59,7 +59,7 @@ pub(crate) struct Callbacks {
     pub(crate) handshake: BTreeMap<String, Callback<(Session, HandshakeRequest)>>,
     pub(crate) bind: Vec<Callback<Session>>,
     pub(crate) after_bind: Vec<Callback<Session>>,
-    pub(crate) close: Vec<Box<dyn Fn(Session) -> BoxFuture<'static, ()> + Send + Sync>>,
+    pub(crate) close: Vec<Box<dyn Fn(Session) -> BoxFuture<()> + Send + Sync>>,
     pub(crate) listening: Vec<Listening>,
 }
 

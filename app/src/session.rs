@@ -50,7 +50,7 @@ struct Profile {
     on_close: Vec<OnClose>,
 }
 
-type OnClose = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+type OnClose = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 
 impl Session {
     pub(crate) fn new(id: SessionId, peer: SocketAddr, server: Server) -> Self {

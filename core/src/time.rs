@@ -18,21 +18,28 @@ use core::{
 /// assert_eq!(start - later, Duration::ZERO);
 /// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Instant(Duration);
+pub struct Instant {
+    /// Enough for 584 years, and half the size of a `Duration`.
+    nanos: u64,
+}
 
 impl Instant {
     /// The caller's epoch.
-    pub const EPOCH: Self = Self(Duration::ZERO);
+    pub const EPOCH: Self = Self { nanos: 0 };
 
-    /// The instant `elapsed` after the epoch.
+    /// The instant `elapsed` after the epoch. Beyond 584 years all instants are one.
     pub const fn from_epoch(elapsed: Duration) -> Self {
-        Self(elapsed)
+        Self { nanos: nanos(elapsed) }
     }
 
     /// How long after the epoch this is.
     pub const fn since_epoch(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.nanos)
     }
+}
+
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
 impl Add<Duration> for Instant {
@@ -40,7 +47,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates at the end of time instead of overflowing.
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(rhs))
+        Self { nanos: self.nanos.saturating_add(nanos(rhs)) }
     }
 }
 
@@ -49,6 +56,6 @@ impl Sub for Instant {
 
     /// Zero when `rhs` is later.
     fn sub(self, rhs: Self) -> Duration {
-        self.0.saturating_sub(rhs.0)
+        Duration::from_nanos(self.nanos.saturating_sub(rhs.nanos))
     }
 }
