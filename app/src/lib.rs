@@ -101,6 +101,7 @@ pub use body::Json;
 #[cfg(feature = "protobuf")]
 pub use body::Protobuf;
 pub use body::{FromBody, IntoBody, IntoNothing, IntoReply, Raw};
+pub use bytes::Bytes;
 pub use cereus_core::{HandshakeRequest, Route, session::SessionId};
 pub use context::{Context, Deadline, Extension, FromContext, FromState, Peer, RequestId, State, UserId};
 pub use error::Error;
