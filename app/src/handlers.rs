@@ -21,8 +21,8 @@ use crate::{
 pub(crate) struct Handlers {
     session: Session,
     running: Vec<Running>,
-    /// An event that was polled and may not start yet.
-    held: Option<ServerEvent>,
+    /// A message that was polled and may not start yet, and its endpoint.
+    held: Option<Box<(usize, ServerEvent)>>,
     /// How many messages there were.
     number: u64,
     draining: bool,
@@ -116,7 +116,12 @@ impl Handlers {
         cx: &mut TaskContext<'_>,
         now: Instant,
     ) -> Result<bool, CloseReason> {
-        let Some(event) = self.held.take().or_else(|| connection.poll_event()) else {
+        let waits = |held: &(usize, _)| !self.may_start(self.session.server().router().endpoint(held.0));
+        if self.held.as_deref().is_some_and(waits) {
+            return Ok(false);
+        }
+        let held = self.held.take().map(|held| held.1);
+        let Some(event) = held.or_else(|| connection.poll_event()) else {
             return Ok(false);
         };
         Ok(match event {
@@ -175,10 +180,11 @@ impl Handlers {
             return true;
         }
         if !self.may_start(endpoint) {
-            self.held = Some(match id {
+            let event = match id {
                 Some(id) => ServerEvent::Request { id, route, body },
                 None => ServerEvent::Notify { route, body },
-            });
+            };
+            self.held = Some(Box::new((index, event)));
             return false;
         }
         self.number += 1;
