@@ -3,6 +3,7 @@
 //!
 //! - [`Pair`] joins a real server connection and a real client connection by two [`Link`]s in virtual time. Links cut,
 //!   join, delay, stall and break the bytes as their seed says; hours pass in milliseconds.
+//! - [`SimRuntime`] is a whole runtime in virtual time: servers that ship run on it, with their handlers and timers.
 //! - [`props`] has the properties, as functions over bytes that panic when one is violated. The fuzz targets and the
 //!   property tests call the same ones.
 //! - [`strategies`] makes sessions, whole and damaged, for `proptest`.
@@ -33,15 +34,55 @@
 //!     assert!(!pair.server.is_closed());
 //! });
 //! ```
+//!
+//! A [`SimRuntime`] runs the driver, the handlers and the modules of an app as they ship, and whatever else is written for
+//! [`rt`](cereus_transports::rt), in one thread and in an order that is always the same. Time passes when nothing else can
+//! happen, so deadlines, heartbeats and shutdowns are tested to the nanosecond and without waiting for them:
+//!
+//! ```
+//! use cereus_app::{App, Service, State};
+//! use cereus_core::Instant;
+//! use cereus_sim::SimRuntime;
+//! use cereus_transports::{Tcp, rt::{ByteStream, Connector, Runtime}};
+//! use std::{future::poll_fn, time::Duration};
+//!
+//! async fn nap(State(runtime): State<SimRuntime>) {
+//!     runtime.sleep(Duration::from_secs(20)).await;
+//! }
+//!
+//! let runtime = SimRuntime::new();
+//! let app = App::new(runtime.clone()).service(Service::new("room").notify("nap", nap));
+//! let server = app.build().expect("the app is right");
+//! let serving = runtime.serve(server.clone(), [Tcp::bind("127.0.0.1:3250")]);
+//! runtime.run_idle();
+//!
+//! let client = runtime.clone();
+//! runtime.spawn(async move {
+//!     let mut stream = client.connect(([127, 0, 0, 1], 3250).into()).await.expect("it listens");
+//!     let bytes = b"\x01\0\0\x02{}\x02\0\0\0\x04\0\0\x0a\x02\x08room.nap"; // handshake, acknowledgement, notify
+//!     poll_fn(|cx| stream.poll_write(cx, bytes)).await.expect("it is read");
+//!     // It reads until the server closes.
+//!     let mut buf = [0; 1024];
+//!     while poll_fn(|cx| stream.poll_read(cx, &mut buf)).await.is_ok_and(|len| len > 0) {}
+//! });
+//! runtime.advance(Duration::from_secs(1));
+//!
+//! // The handler sleeps on, and the server waits for it.
+//! server.shutdown();
+//! let end = runtime.run_until(|| serving.is_over());
+//! assert_eq!(end - Instant::EPOCH, Duration::from_secs(20));
+//! ```
 
 mod clock;
 mod link;
 mod pair;
 pub mod props;
 mod rng;
+mod runtime;
 pub mod strategies;
 
 pub use clock::Clock;
 pub use link::{Delivery, Link, LinkConfig};
 pub use pair::{Pair, PairBuilder, Timed};
 pub use rng::{Rng, seeds};
+pub use runtime::{Serving, SimListener, SimRuntime, SimStream, SimTimer};

@@ -1,0 +1,527 @@
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use cereus_app::{ServeError, Server};
+use cereus_core::Instant;
+use cereus_transports::{
+    Endpoint,
+    rt::{ByteStream, Connector, Listener, Runtime, Timer},
+};
+
+use crate::Clock;
+
+/// More polls than any test needs: something goes round in circles.
+const MAX_POLLS: usize = 5_000_000;
+
+/// What a direction of a connection holds when nothing else is said.
+const BUFFER: usize = 64 << 10;
+
+/// The first port that is given to whoever left it open.
+const FIRST_PORT: u16 = 49152;
+
+/// A runtime in virtual time: the shipping driver, handlers and modules run on it without a socket, a clock or a thread.
+///
+/// Nothing runs by itself. [`run_until`](Self::run_until), [`advance`](Self::advance) and [`run_idle`](Self::run_idle)
+/// run the tasks that are ready, in the order in which they were woken; time passes only when none is, and goes straight to
+/// the next timer. The same test does the same every time. See the [crate](crate) for an example.
+///
+/// Connections are pairs of pipes with a bounded buffer for each direction: who does not read stalls the peer's writes.
+/// Bytes arrive at the moment they are written. Tasks that have not ended live until [`end`](Self::end).
+#[derive(Clone, Default)]
+pub struct SimRuntime {
+    state: Arc<Mutex<State>>,
+    ready: Arc<Ready>,
+}
+
+/// The tasks that were woken, in this order. Apart from the rest, because wakers are called from everywhere.
+type Ready = Mutex<VecDeque<Arc<TaskWaker>>>;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct State {
+    clock: Clock,
+    /// Nothing while it is being polled.
+    tasks: BTreeMap<u64, Option<Task>>,
+    /// By time, then in the order in which they were set.
+    timers: BTreeMap<TimerKey, Waker>,
+    listeners: BTreeMap<SocketAddr, Arc<Mutex<Backlog>>>,
+    buffer: usize,
+    last_id: u64,
+    next_port: u16,
+}
+
+type TimerKey = (Instant, u64);
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            clock: Clock::default(),
+            tasks: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            buffer: BUFFER,
+            last_id: 0,
+            next_port: FIRST_PORT,
+        }
+    }
+}
+
+impl State {
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn take_port(&mut self) -> u16 {
+        let port = self.next_port;
+        self.next_port = port.checked_add(1).unwrap_or(FIRST_PORT);
+        port
+    }
+}
+
+/// Making one, and what a test does beside running it.
+impl SimRuntime {
+    /// A runtime at the epoch, without tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many bytes each direction of the connections made from now on holds. Default: 64 KiB.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero: nothing could ever be written.
+    #[must_use]
+    pub fn buffer(self, bytes: usize) -> Self {
+        assert!(bytes > 0, "a connection without a buffer carries nothing");
+        self.state().buffer = bytes;
+        self
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Instant {
+        self.state().clock.now()
+    }
+
+    /// Ends when so much time has passed since it was first polled.
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let runtime = self.clone();
+        async move {
+            let (mut timer, at) = (Runtime::timer(&runtime), runtime.now() + duration);
+            poll_fn(|cx| timer.poll_until(at, cx)).await;
+        }
+    }
+
+    /// Serves a server in a task. It listens once the runtime has [run](Self::run_idle).
+    pub fn serve(&self, server: Server, endpoints: impl IntoIterator<Item = Endpoint>) -> Serving {
+        let serving = Serving::default();
+        let (result, endpoints): (_, Vec<_>) = (Arc::clone(&serving.0), endpoints.into_iter().collect());
+        let runtime = self.clone();
+        self.spawn(async move {
+            let ended = cereus_app::serve(runtime, server, endpoints).await;
+            *lock(&result) = Some(ended);
+        });
+        serving
+    }
+
+    /// Drops all tasks where they wait, as the end of a process does.
+    pub fn end(&self) {
+        // Not with the lock held: what is dropped comes back here.
+        let tasks = std::mem::take(&mut self.state().tasks);
+        drop(tasks);
+    }
+}
+
+/// Running.
+impl SimRuntime {
+    /// Runs until `done`, which is asked after every step of a task. Returns when that was.
+    ///
+    /// # Panics
+    ///
+    /// When it never comes: no task is ready and no timer is set, or there is no end of what goes on.
+    pub fn run_until(&self, mut done: impl FnMut() -> bool) -> Instant {
+        for _ in 0..MAX_POLLS {
+            if done() {
+                return self.now();
+            }
+            if self.poll_one() {
+                continue;
+            }
+            let next = self.next_timer();
+            let next =
+                next.unwrap_or_else(|| panic!("what the test waits for never comes: all wait forever: {self:#?}"));
+            self.pass_until(next);
+        }
+        panic!("what the test waits for does not come: {self:#?}");
+    }
+
+    /// Lets exactly this much time pass, and runs everything that is due in it.
+    ///
+    /// # Panics
+    ///
+    /// When tasks wake each other without end.
+    pub fn advance(&self, duration: Duration) {
+        let end = self.now() + duration;
+        self.run_idle();
+        while let Some(next) = self.next_timer().filter(|next| *next <= end) {
+            self.pass_until(next);
+            self.run_idle();
+        }
+        self.pass_until(end);
+    }
+
+    /// Runs until no task is ready. No time passes.
+    ///
+    /// # Panics
+    ///
+    /// When tasks wake each other without end.
+    pub fn run_idle(&self) {
+        for _ in 0..MAX_POLLS {
+            if !self.poll_one() {
+                return;
+            }
+        }
+        panic!("time stands still: {self:#?}");
+    }
+
+    /// Polls the task that was woken first. Returns whether there was one.
+    fn poll_one(&self) -> bool {
+        let Some(waker) = lock(&self.ready).pop_front() else {
+            return false;
+        };
+        waker.queued.store(false, Ordering::Relaxed);
+        let id = waker.id;
+        let Some(mut task) = self.state().tasks.get_mut(&id).and_then(Option::take) else {
+            // It has ended.
+            return true;
+        };
+        match task.as_mut().poll(&mut Context::from_waker(&Waker::from(waker))) {
+            Poll::Ready(()) => drop(self.state().tasks.remove(&id)),
+            Poll::Pending => self.put_back(id, task),
+        }
+        true
+    }
+
+    fn put_back(&self, id: u64, task: Task) {
+        let mut state = self.state();
+        match state.tasks.get_mut(&id) {
+            Some(place) => *place = Some(task),
+            // All tasks were dropped meanwhile.
+            None => {
+                drop(state);
+                drop(task);
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        self.state().timers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Lets time pass and wakes those whose timers are due.
+    fn pass_until(&self, at: Instant) {
+        let due = {
+            let mut state = self.state();
+            state.clock.advance_to(at);
+            let later = state.timers.split_off(&(at, u64::MAX));
+            std::mem::replace(&mut state.timers, later)
+        };
+        due.into_values().for_each(Waker::wake);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl fmt::Debug for SimRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("SimRuntime")
+            .field("now", &state.clock.now())
+            .field("tasks", &state.tasks.len())
+            .field("timers", &state.timers.keys().map(|(at, _)| at).collect::<Vec<_>>())
+            .field("listeners", &state.listeners.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Runtime for SimRuntime {
+    type Timer = SimTimer;
+    type Listener = SimListener;
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut state = self.state();
+        let id = state.next_id();
+        state.tasks.insert(id, Some(Box::pin(task)));
+        Arc::new(TaskWaker { id, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) }).wake();
+    }
+
+    fn timer(&self) -> SimTimer {
+        SimTimer { runtime: self.clone(), set: None }
+    }
+
+    fn now(&self) -> Instant {
+        Self::now(self)
+    }
+
+    async fn bind(&self, mut address: SocketAddr) -> io::Result<SimListener> {
+        let mut state = self.state();
+        if address.port() == 0 {
+            address.set_port(state.take_port());
+        }
+        if state.listeners.contains_key(&address) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let backlog = Arc::<Mutex<Backlog>>::default();
+        state.listeners.insert(address, Arc::clone(&backlog));
+        Ok(SimListener { runtime: self.clone(), address, backlog })
+    }
+}
+
+impl Connector for SimRuntime {
+    type Stream = SimStream;
+
+    /// Connects to an address as it was bound. The connection is there at once, accepted or not.
+    async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
+        let (ours, theirs, peer, backlog) = {
+            let mut state = self.state();
+            let backlog = state.listeners.get(&address).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+            let peer = SocketAddr::new(address.ip(), state.take_port());
+            let (ours, theirs) = SimStream::pair(state.buffer);
+            (ours, theirs, peer, backlog)
+        };
+        let accepting = {
+            let mut backlog = lock(&backlog);
+            backlog.streams.push_back((theirs, peer));
+            backlog.accepting.take()
+        };
+        wake(accepting);
+        Ok(ours)
+    }
+}
+
+/// Wakes a task: puts it into the queue, unless it is there already.
+struct TaskWaker {
+    id: u64,
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            let ready = Arc::clone(&self.ready);
+            lock(&ready).push_back(self);
+        }
+    }
+}
+
+/// What became of a server that is [served](SimRuntime::serve).
+#[derive(Debug, Default)]
+pub struct Serving(Arc<Mutex<Option<Result<(), ServeError>>>>);
+
+impl Serving {
+    /// Whether `serve` has returned, and its result was not taken.
+    pub fn is_over(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+
+    /// Takes what `serve` returned; `None` while it has not.
+    pub fn take_result(&self) -> Option<Result<(), ServeError>> {
+        lock(&self.0).take()
+    }
+}
+
+/// A timer of a [`SimRuntime`].
+#[derive(Debug)]
+pub struct SimTimer {
+    runtime: SimRuntime,
+    set: Option<TimerKey>,
+}
+
+impl Timer for SimTimer {
+    fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.runtime.state();
+        let before = self.set.take().and_then(|key| state.timers.remove(&key));
+        let polled = if state.clock.now() >= at {
+            Poll::Ready(())
+        } else {
+            let key = (at, state.next_id());
+            state.timers.insert(key, cx.waker().clone());
+            self.set = Some(key);
+            Poll::Pending
+        };
+        drop(state);
+        drop(before);
+        polled
+    }
+}
+
+impl Drop for SimTimer {
+    fn drop(&mut self) {
+        let waker = self.set.take().and_then(|key| self.runtime.state().timers.remove(&key));
+        drop(waker);
+    }
+}
+
+/// Who listens on an address of a [`SimRuntime`].
+#[derive(Debug)]
+pub struct SimListener {
+    runtime: SimRuntime,
+    address: SocketAddr,
+    backlog: Arc<Mutex<Backlog>>,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    streams: VecDeque<(SimStream, SocketAddr)>,
+    accepting: Option<Waker>,
+}
+
+impl Listener for SimListener {
+    type Stream = SimStream;
+
+    async fn accept(&mut self) -> io::Result<(SimStream, SocketAddr)> {
+        poll_fn(|cx| {
+            let mut backlog = lock(&self.backlog);
+            match backlog.streams.pop_front() {
+                Some(accepted) => Poll::Ready(Ok(accepted)),
+                None => {
+                    backlog.accepting = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        self.runtime.state().listeners.remove(&self.address);
+    }
+}
+
+/// One end of a connection of a [`SimRuntime`].
+///
+/// Dropped, it is closed in both directions: the peer still reads what was written, and cannot write any more.
+#[derive(Debug)]
+pub struct SimStream {
+    input: Arc<Mutex<Pipe>>,
+    output: Arc<Mutex<Pipe>>,
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    capacity: usize,
+    /// Nothing more is written.
+    ended: bool,
+    /// Nobody reads any more.
+    broken: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Pipe {
+    const fn new(capacity: usize) -> Self {
+        Self { bytes: VecDeque::new(), capacity, ended: false, broken: false, reader: None, writer: None }
+    }
+
+    fn end(&mut self) -> Option<Waker> {
+        self.ended = true;
+        self.reader.take()
+    }
+
+    fn break_off(&mut self) -> Option<Waker> {
+        self.broken = true;
+        self.bytes.clear();
+        self.writer.take()
+    }
+}
+
+impl SimStream {
+    /// Both ends of a connection.
+    fn pair(capacity: usize) -> (Self, Self) {
+        let [one, other] = [(); 2].map(|()| Arc::new(Mutex::new(Pipe::new(capacity))));
+        let reverse = Self { input: Arc::clone(&other), output: Arc::clone(&one) };
+        (Self { input: one, output: other }, reverse)
+    }
+}
+
+impl ByteStream for SimStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = lock(&self.input);
+        if pipe.bytes.is_empty() && !pipe.ended {
+            pipe.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let read = io::Read::read(&mut pipe.bytes, buf);
+        let writer = pipe.writer.take();
+        drop(pipe);
+        wake(writer);
+        Poll::Ready(read)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = lock(&self.output);
+        if pipe.broken || pipe.ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let len = buf.len().min(pipe.capacity - pipe.bytes.len());
+        if len == 0 && !buf.is_empty() {
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        pipe.bytes.extend(&buf[..len]);
+        let reader = pipe.reader.take();
+        drop(pipe);
+        wake(reader);
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let reader = lock(&self.output).end();
+        wake(reader);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        let reader = lock(&self.output).end();
+        let writer = lock(&self.input).break_off();
+        wake(reader);
+        wake(writer);
+    }
+}
+
+/// Called without a lock: a waker may do anything.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A task that panics ends the test; what is locked is whole all the same.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
