@@ -10,17 +10,28 @@ use std::{
 
 use cereus::Tcp;
 use cereus_bench_allocations::{Client, Counting, echo_server};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{net::TcpListener, runtime::Runtime};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting::new();
 
-const CONNECTIONS: usize = 9_500;
+const CONNECTIONS: u64 = 10_000;
+/// What a process needs beside its connections.
+const OTHER_FILES: u64 = 100;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 2 << 10;
 
 /// Tells a client that it was accepted: one that does not wait for it overruns the backlog.
 const GREETING: &[u8] = b"!";
+
+/// As many connections as this machine allows a process, up to those that are wanted.
+fn connections() -> usize {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let files = most.min(CONNECTIONS + OTHER_FILES);
+    setrlimit(Resource::RLIMIT_NOFILE, files, most).unwrap();
+    usize::try_from(files - OTHER_FILES).unwrap()
+}
 
 /// Names the address to connect to: this program is its own clients, because one process may not open both ends.
 const CLIENTS: &str = "CEREUS_IDLE_CLIENTS";
@@ -52,17 +63,22 @@ fn an_idle_connection_holds_little() {
         let endpoints = runtime.block_on(server.listening()).unwrap();
         endpoints[0].to_string().trim_start_matches("tcp://").parse().unwrap()
     });
-    println!("bytes per idle connection: {ours}, a task that awaits readable(): {bare}, more: {}", ours - bare);
+    println!(
+        "bytes per idle connection, of {}: {ours}, a task that awaits readable(): {bare}, more: {}",
+        connections(),
+        ours - bare
+    );
     assert!(ours - bare <= MAX_BYTES, "{} bytes per idle connection", ours - bare);
 }
 
 fn bytes_per_connection(talk: bool, serve: impl FnOnce(&Runtime) -> SocketAddr) -> usize {
+    connections();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let address = serve(&runtime);
     let before = ALLOCATOR.live();
     let mut clients = Clients::start(address, talk);
     clients.wait_until_idle();
-    (ALLOCATOR.live() - before) / CONNECTIONS
+    (ALLOCATOR.live() - before) / connections()
 }
 
 /// The process that holds the other ends.
@@ -99,7 +115,7 @@ impl Drop for Clients {
 
 fn be_clients(address: SocketAddr, talk: bool) {
     if talk {
-        let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::connect(address).unwrap()).collect();
+        let mut clients: Vec<_> = (0..connections()).map(|_| Client::connect(address).unwrap()).collect();
         clients.iter_mut().for_each(|client| client.ask().unwrap());
         clients.iter_mut().for_each(|client| client.await_heartbeat().unwrap());
         stay_idle();
@@ -109,7 +125,7 @@ fn be_clients(address: SocketAddr, talk: bool) {
             stream.read_exact(&mut [0; GREETING.len()]).unwrap();
             stream
         };
-        let streams: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+        let streams: Vec<_> = (0..connections()).map(|_| connect()).collect();
         stay_idle();
         drop(streams);
     }
