@@ -152,7 +152,6 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         let Some(letters) = self.session.mailbox().take() else {
             return false;
         };
-        self.told = usize::MAX;
         for letter in letters {
             match letter {
                 Letter::Kick(reason) => self.connection.kick(reason.as_deref(), now),
@@ -367,10 +366,10 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     }
 
     fn tell_mailbox(&mut self) {
-        let waiting = self.connection.queued();
-        if self.handlers.took_mail() || waiting != self.told {
+        let (waiting, mailbox) = (self.connection.queued(), self.session.mailbox());
+        if waiting != self.told || mailbox.is_untold() {
             self.told = waiting;
-            self.session.mailbox().set_in_connection(waiting);
+            mailbox.set_in_connection(waiting);
         }
     }
 

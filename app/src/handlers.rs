@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cereus_core::{CloseReason, HandshakeRequest, Instant, MessageId, Route, SendError, ServerConnection, ServerEvent};
 
 use crate::{
-    Context, Error, Server, Session,
+    Context, Error, Session,
     handler::Reply,
     mailbox::Letter,
     router::{Endpoint, Router},
@@ -26,8 +26,6 @@ pub(crate) struct Handlers {
     /// How many messages there were.
     number: u64,
     draining: bool,
-    /// The driver has not been told of mail that was taken out.
-    took_mail: bool,
 }
 
 struct Running {
@@ -54,7 +52,7 @@ impl What {
 
 impl Handlers {
     pub(crate) const fn new(session: Session) -> Self {
-        Self { session, running: Vec::new(), held: None, number: 0, draining: false, took_mail: false }
+        Self { session, running: Vec::new(), held: None, number: 0, draining: false }
     }
 
     /// Starts nothing more.
@@ -68,11 +66,6 @@ impl Handlers {
 
     pub(crate) const fn is_draining(&self) -> bool {
         self.draining
-    }
-
-    /// Whether mail was taken out since the last call.
-    pub(crate) const fn took_mail(&mut self) -> bool {
-        std::mem::replace(&mut self.took_mail, false)
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -100,7 +93,7 @@ impl Handlers {
                 Poll::Pending => index += 1,
                 Poll::Ready(result) => {
                     let Running { what, .. } = self.running.remove(index);
-                    self.took_mail |= finish(&self.session, connection, what, result, now);
+                    finish(&self.session, connection, what, result, now);
                     progress = true;
                 }
             }
@@ -213,9 +206,7 @@ impl Handlers {
     /// Polls a new one at once: most end there and then.
     fn run(&mut self, mut running: Running, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) {
         match poll_running(&mut running, self.session.server().router(), cx, now) {
-            Poll::Ready(result) => {
-                self.took_mail |= finish(&self.session, connection, running.what, result, now);
-            }
+            Poll::Ready(result) => finish(&self.session, connection, running.what, result, now),
             Poll::Pending => self.running.push(running),
         }
     }
@@ -269,17 +260,16 @@ fn cut(route: &str) -> Error {
     Error::new(Error::TIMEOUT, format!("`{route}` did not end within its deadline"))
 }
 
-/// Makes the answer. What was pushed before goes out before it; returns whether there was such mail.
+/// Makes the answer. What was pushed before goes out before it.
 fn finish(
     session: &Session,
     connection: &mut ServerConnection,
     what: What,
     result: Result<Bytes, Error>,
     now: Instant,
-) -> bool {
+) {
     // A handshake comes first of all.
     let pushes = if matches!(what, What::Handshake) { None } else { session.mailbox().take_pushes() };
-    let took_mail = pushes.is_some();
     pushes.into_iter().flatten().for_each(|push| send_push(session, connection, push));
     match (what, result) {
         (What::Handshake, Ok(_)) => connection.accept(now),
@@ -293,7 +283,6 @@ fn finish(
         (What::Message { .. }, Ok(_)) => {}
         (What::Message { id, .. }, Err(error)) => refuse(session, connection, id, &error),
     }
-    took_mail
 }
 
 /// Hands a push over to the connection.
@@ -310,11 +299,10 @@ pub(crate) fn send_push(session: &Session, connection: &mut ServerConnection, pu
 
 /// Answers with an error what can be answered, and logs the rest.
 fn refuse(session: &Session, connection: &mut ServerConnection, id: Option<MessageId>, error: &Error) {
-    let server: &Server = session.server();
     match id {
         Some(id) if !id.is_none() => {
             // Fails when the connection has ended: then there is nobody to answer.
-            let _ = connection.respond_error(id, server.error_body(error));
+            let _ = connection.respond_error(id, session.server().error_body(error));
         }
         _ => tracing::debug!(session = %session.id(), %error, "a message that is not answered failed"),
     }

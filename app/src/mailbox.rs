@@ -22,6 +22,8 @@ use crate::PushError;
 pub(crate) struct Mailbox {
     /// Whether there is mail: the driver looks here first, without the lock.
     mail: AtomicBool,
+    /// Whether mail was taken out since the driver told what waits in the connection.
+    untold: AtomicBool,
     inner: Mutex<Inner>,
     /// Told when there is more room, and at the end.
     room: Event,
@@ -122,6 +124,7 @@ impl Mailbox {
         }
         let mut inner = self.lock();
         self.mail.store(false, Ordering::Relaxed);
+        self.untold.store(true, Ordering::Relaxed);
         inner.in_connection += std::mem::take(&mut inner.bytes);
         Some(std::mem::take(&mut inner.letters))
     }
@@ -140,11 +143,18 @@ impl Mailbox {
         inner.bytes -= bytes;
         inner.in_connection += bytes;
         self.mail.store(!inner.letters.is_empty(), Ordering::Relaxed);
+        self.untold.store(true, Ordering::Relaxed);
         Some(pushes)
+    }
+
+    /// Whether mail was taken out since the driver told what waits in the connection. Only the driver takes and tells.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.untold.load(Ordering::Relaxed)
     }
 
     /// The driver tells what waits in the connection.
     pub(crate) fn set_in_connection(&self, bytes: usize) {
+        self.untold.store(false, Ordering::Relaxed);
         self.lock().in_connection = bytes;
         self.room.notify(usize::MAX);
     }

@@ -92,7 +92,6 @@ impl<L: Lifecycle> DynLifecycle for L {
 }
 
 /// A part of the app that is started and stopped, with the name that logs call it.
-#[derive(Clone)]
 pub(crate) struct Part {
     pub(crate) name: String,
     pub(crate) lifecycle: Arc<dyn DynLifecycle>,

@@ -25,12 +25,8 @@ pub enum Compression {
 
 impl Compression {
     pub(crate) fn deflate(self, client_inflates: bool, body: &[u8]) -> Option<Bytes> {
-        let wanted = match self {
-            Self::Auto => client_inflates && body.len() >= AUTO_COMPRESSION_MIN,
-            Self::On => true,
-            Self::Off => false,
-        };
-        if wanted { deflate(body).map(Bytes::from) } else { None }
+        let worth_it = self == Self::On || body.len() >= AUTO_COMPRESSION_MIN;
+        if worth_it && self.applies_to(client_inflates) { deflate(body).map(Bytes::from) } else { None }
     }
 
     pub(crate) const fn applies_to(self, client_inflates: bool) -> bool {

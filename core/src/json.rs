@@ -126,14 +126,14 @@ impl<'a> JsonReader<'a> {
     ) -> Result<(), E> {
         self.nested(b'{', b'}', |reader| {
             let name = reader.string()?;
-            reader.expect(b':')?;
+            reader.consume(b':')?;
             member(reader, name)
         })
     }
 
     /// Reads a string.
     pub(crate) fn string(&mut self) -> Result<String, JsonError> {
-        self.expect(b'"')?;
+        self.consume(b'"')?;
         let mut text = String::new();
         loop {
             let special = self.rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
@@ -183,7 +183,7 @@ impl<'a> JsonReader<'a> {
         close: u8,
         mut item: impl FnMut(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.expect(open)?;
+        self.consume(open)?;
         if self.depth == self.max_depth {
             return Err(JsonError::TooDeep { max: self.max_depth }.into());
         }
@@ -196,7 +196,7 @@ impl<'a> JsonReader<'a> {
                 item(self)?;
                 self.skip_white_space();
             }
-            self.expect(close)?;
+            self.consume(close)?;
         }
         self.depth -= 1;
         Ok(())
@@ -267,7 +267,7 @@ impl<'a> JsonReader<'a> {
         Ok(unit)
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+    fn consume(&mut self, byte: u8) -> Result<(), JsonError> {
         self.skip_white_space();
         self.literal(&[byte], ())
     }

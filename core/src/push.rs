@@ -70,19 +70,19 @@ impl EncodedPush {
     pub(crate) fn pick(&self, client_inflates: bool) -> Result<(Head, Bytes), SendError> {
         let Encoded { config, route, code, plain, deflated } = &*self.0;
         let deflated = deflated.as_ref().filter(|_| config.settings().compression.applies_to(client_inflates));
-        let (head, body) = push_head(route, *code, deflated.is_some(), client_inflates, deflated.unwrap_or(plain))?;
-        Ok((head, body.clone()))
+        let head = push_head(route, *code, deflated.is_some(), client_inflates, plain)?;
+        Ok((head, deflated.unwrap_or(plain).clone()))
     }
 }
 
 /// The head of a push for a client of this kind. Native clients know no codes and cannot take an empty body.
-pub(crate) fn push_head<'a>(
+pub(crate) fn push_head(
     route: &Route,
     code: Option<u16>,
     compressed: bool,
     native: bool,
-    body: &'a Bytes,
-) -> Result<(Head, &'a Bytes), SendError> {
+    body: &[u8],
+) -> Result<Head, SendError> {
     if native && body.is_empty() {
         return Err(SendError::EmptyPush);
     }
@@ -90,5 +90,5 @@ pub(crate) fn push_head<'a>(
         Some(code) if !native => RouteField::Code(code),
         _ => RouteField::text(route).map_err(SendError::from_message)?,
     };
-    Ok((Head { kind: MessageType::Push, error: false, compressed, id: MessageId::NONE, route }, body))
+    Ok(Head { kind: MessageType::Push, error: false, compressed, id: MessageId::NONE, route })
 }

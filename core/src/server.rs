@@ -217,7 +217,7 @@ impl ServerConnection {
         let native = self.connected_client()?;
         let (body, code) = (body.into(), self.config.dictionary().code(route));
         let deflated = self.config.settings().compression.deflate(native, &body);
-        let (head, _) = push_head(route, code, deflated.is_some(), native, &body)?;
+        let head = push_head(route, code, deflated.is_some(), native, &body)?;
         self.queue_push(head, deflated.unwrap_or(body))
     }
 
