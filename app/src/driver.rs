@@ -91,16 +91,11 @@ enum Phase {
 impl<R: Runtime, S: ByteStream> Driver<R, S> {
     pub(crate) fn new(runtime: R, stream: S, transport: Box<dyn Transport>, session: Session) -> Self {
         let server = session.server();
-        let mut handlers = Handlers::new(session.clone());
-        if server.is_stopping() {
-            // It came too late to be told with the others.
-            handlers.drain();
-        }
         Self {
             connection: ServerConnection::new(server.shared_config().clone(), runtime.now()),
             timer: runtime.timer(),
             _task: server.task(),
-            handlers,
+            handlers: Handlers::new(session.clone()),
             runtime,
             stream,
             transport,
@@ -156,7 +151,8 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             match letter {
                 Letter::Kick(reason) => self.connection.kick(reason.as_deref(), now),
                 Letter::Close => self.connection.close(now),
-                Letter::Drain => self.handlers.drain(),
+                // It only had to wake this task.
+                Letter::Drain => {}
                 push => send_push(&self.session, &mut self.connection, push),
             }
         }
@@ -227,7 +223,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
                 Err(reason) => self.closed = Some(reason),
             }
         }
-        if self.handlers.is_drained() {
+        if self.handlers.is_draining() && self.handlers.is_idle() {
             self.connection.close(now);
         }
         progress

@@ -25,7 +25,6 @@ pub(crate) struct Handlers {
     held: Option<Box<(usize, ServerEvent)>>,
     /// How many messages there were.
     number: u64,
-    draining: bool,
 }
 
 struct Running {
@@ -52,20 +51,12 @@ impl What {
 
 impl Handlers {
     pub(crate) const fn new(session: Session) -> Self {
-        Self { session, running: Vec::new(), held: None, number: 0, draining: false }
+        Self { session, running: Vec::new(), held: None, number: 0 }
     }
 
-    /// Starts nothing more.
-    pub(crate) const fn drain(&mut self) {
-        self.draining = true;
-    }
-
-    pub(crate) fn is_drained(&self) -> bool {
-        self.draining && self.running.is_empty()
-    }
-
-    pub(crate) const fn is_draining(&self) -> bool {
-        self.draining
+    /// Whether nothing more is started: from the moment of the shutdown on, whoever has been told of it.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.session.server().is_stopping()
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -45,7 +45,7 @@ pub(crate) enum Letter {
     Encoded(EncodedPush),
     Kick(Option<String>),
     Close,
-    /// Start no more handlers, and close when those that run have ended.
+    /// The server stops: look at it.
     Drain,
 }
 
