@@ -1,4 +1,38 @@
-//! Who is out there, who answers, what is in flight. For now: the envelopes that servers exchange, [`protos`].
+//! Who is out there, who answers, what is in flight.
+//!
+//! [`ClusterNode`] is one server's view of the cluster, a machine without IO and clock. Two kinds of drivers move its bytes
+//! and decide nothing: a [`Bus`] carries envelopes, a [`Registry`] holds the records of the servers. [`InProcess`] is both,
+//! inside one process; `Nats`, `Grpc` and `Etcd` come with the features of their names.
+#![forbid(unsafe_code)]
+
+mod bus;
+mod calls;
+mod in_process;
+pub mod names;
+mod node;
+mod policy;
+mod propagated;
+mod queue;
+mod registration;
+mod registry;
+mod server;
+mod storage;
+mod table;
+
+pub use bus::{
+    Address, Addressing, Bus, BusError, BusEvent, BusEvents, BusSender, Kind, ReplyTo, Transmit, Undelivered, bus_queue,
+};
+pub use calls::{CallId, CallStats};
+pub use in_process::{InProcess, InProcessBus, InProcessRegistry};
+pub use node::{CallError, ClusterEvent, ClusterNode, NodeConfig};
+pub use policy::Policy;
+pub use propagated::{Hop, Propagated, PropagatedError};
+pub use registry::{
+    Changes, ChangesReceiver, KeptAlive, LeaseId, Registry, RegistryCommand, RegistryError, RegistryEvent,
+};
+pub use server::{RecordError, ServerInfo};
+pub use storage::{BindingStorage, GroupError, GroupStorage, StorageError};
+pub use table::{Change, Servers};
 
 /// The messages between servers: package `protos`, as Go's Pitaya has it (specification, section 8).
 ///

@@ -1,0 +1,377 @@
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use crate::{
+    Address, Bus, BusError, BusEvent, BusEvents, CallId, Changes, KeptAlive, LeaseId, Registry, RegistryError,
+    RegistryEvent, ReplyTo, ServerInfo, Transmit, Undelivered,
+    queue::{self, Receiver, Sender},
+};
+
+/// A bus and a registry inside one process: any number of clusters, each with any number of servers, no service.
+///
+/// The envelopes are those that travel on NATS, with the same limits. One value is one cluster; clones are the same one.
+///
+/// ```
+/// use cereus_cluster::InProcess;
+///
+/// let cluster = InProcess::new().max_payload(64 << 10);
+/// let (bus, registry) = (cluster.bus(), cluster.registry()); // of one server
+/// ```
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    world: Arc<World>,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    max_payload: usize,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    routes: RwLock<Routes>,
+    records: Mutex<Records>,
+}
+
+#[derive(Debug, Default)]
+struct Routes {
+    servers: BTreeMap<String, Arc<Inbox>>,
+    types: BTreeMap<String, BTreeSet<String>>,
+    /// By the type of the frontend and the uid: the ids of the frontends.
+    users: BTreeMap<(String, String), BTreeSet<String>>,
+}
+
+impl InProcess {
+    /// A cluster without servers.
+    pub fn new() -> Self {
+        let limits = Limits { max_payload: 1 << 20, max_messages: 65_536, max_bytes: 64 << 20 };
+        Self { world: Arc::default(), limits }
+    }
+
+    /// How long an envelope may be. Default: 1 MiB, as NATS has it.
+    #[must_use]
+    pub const fn max_payload(mut self, bytes: usize) -> Self {
+        self.limits.max_payload = bytes;
+        self
+    }
+
+    /// How many envelopes may wait for one server. More are refused. Default: 65,536.
+    #[must_use]
+    pub const fn max_messages(mut self, messages: usize) -> Self {
+        self.limits.max_messages = messages;
+        self
+    }
+
+    /// How many bytes may wait for one server. Default: 64 MiB.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_bytes = bytes;
+        self
+    }
+
+    /// The bus, for one server.
+    pub fn bus(&self) -> InProcessBus {
+        InProcessBus { world: Arc::clone(&self.world), limits: self.limits, own: OnceLock::new() }
+    }
+
+    /// The registry, for one server.
+    pub fn registry(&self) -> InProcessRegistry {
+        InProcessRegistry { world: Arc::clone(&self.world) }
+    }
+}
+
+impl Default for InProcess {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The bus of one server of an [`InProcess`] cluster.
+#[derive(Debug)]
+pub struct InProcessBus {
+    world: Arc<World>,
+    limits: Limits,
+    own: OnceLock<Arc<ServerInfo>>,
+}
+
+impl InProcessBus {
+    fn deliver(&self, to: &Inbox, message: Transmit) -> Result<(), Undelivered> {
+        let own = self.own.get().map(|own| own.id.as_str()).unwrap_or_default();
+        let reply = message.call.map(|call| ReplyTo::new(format!("{own}/{call}")));
+        to.put(BusEvent::Message { kind: message.kind, reply, payload: message.payload }, &self.limits)
+    }
+
+    /// An answer goes to the server whose id its address begins with.
+    fn answer(&self, routes: &Routes, to: &ReplyTo, message: Transmit) {
+        let address = to.as_str().rsplit_once('/');
+        let inbox = address.and_then(|(id, call)| Some((routes.servers.get(id)?, CallId::parse(call)?)));
+        if let Some((inbox, call)) = inbox {
+            // A caller whose queue is full learns it from the deadline.
+            let _ = inbox.put(BusEvent::Reply { call, result: Ok(message.payload) }, &self.limits);
+        }
+    }
+}
+
+impl Bus for InProcessBus {
+    async fn start(&self, own: Arc<ServerInfo>) -> Result<Box<dyn BusEvents>, BusError> {
+        let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
+        if routes.servers.contains_key(&own.id) || self.own.set(Arc::clone(&own)).is_err() {
+            let text = format!("there is a server with the id `{}` in this cluster already: choose another", own.id);
+            return Err(BusError::new(text));
+        }
+        let inbox = Arc::new(Inbox::default());
+        let up = BusEvent::Up { max_payload: self.limits.max_payload };
+        inbox.put(up, &self.limits).map_err(|error| BusError::new(error.to_string()))?;
+        routes.servers.insert(own.id.clone(), Arc::clone(&inbox));
+        routes.types.entry(own.server_type.clone()).or_default().insert(own.id.clone());
+        Ok(Box::new(Events { world: Arc::clone(&self.world), own, inbox }))
+    }
+
+    fn send(&self, message: Transmit) -> Result<(), Transmit> {
+        let routes = self.world.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let (call, own) = (message.call, self.own.get());
+        let delivered = match &message.to {
+            Address::Server(info) => match routes.servers.get(&info.id) {
+                Some(inbox) => self.deliver(inbox, message),
+                None => Err(Undelivered::NoResponders),
+            },
+            Address::Reply(to) => {
+                self.answer(&routes, &to.clone(), message);
+                return Ok(());
+            }
+            Address::User { frontend_type, uid } => {
+                let ids = routes.users.get(&(frontend_type.to_string(), uid.to_string()));
+                self.deliver_all(&routes, ids, &message)
+            }
+            Address::Type(server_type) => self.deliver_all(&routes, routes.types.get(&**server_type), &message),
+        };
+        if let (Err(error), Some(call), Some(own)) = (delivered, call, own.and_then(|own| routes.servers.get(&own.id)))
+        {
+            let _ = own.put(BusEvent::Reply { call, result: Err(error) }, &self.limits);
+        }
+        Ok(())
+    }
+
+    async fn subscribe_user(&self, uid: &str) -> Result<(), BusError> {
+        let own = self.own.get().ok_or_else(|| BusError::new("the bus has not been started"))?;
+        let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.users.entry((own.server_type.clone(), uid.to_owned())).or_default().insert(own.id.clone());
+        Ok(())
+    }
+
+    async fn unsubscribe_user(&self, uid: &str) {
+        let Some(own) = self.own.get() else { return };
+        let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (own.server_type.clone(), uid.to_owned());
+        if let Some(ids) = routes.users.get_mut(&key) {
+            ids.remove(&own.id);
+            if ids.is_empty() {
+                routes.users.remove(&key);
+            }
+        }
+    }
+
+    async fn stop(&self) {}
+}
+
+impl InProcessBus {
+    /// Delivered if one of them took it.
+    fn deliver_all(
+        &self,
+        routes: &Routes,
+        ids: Option<&BTreeSet<String>>,
+        message: &Transmit,
+    ) -> Result<(), Undelivered> {
+        let mut result = Err(Undelivered::NoResponders);
+        for inbox in ids.into_iter().flatten().filter_map(|id| routes.servers.get(id)) {
+            result = self.deliver(inbox, message.clone()).or(result);
+        }
+        result
+    }
+}
+
+/// What waits for one server.
+#[derive(Default)]
+struct Inbox(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<BusEvent>,
+    bytes: usize,
+    waker: Option<Waker>,
+}
+
+impl Inbox {
+    fn put(&self, event: BusEvent, limits: &Limits) -> Result<(), Undelivered> {
+        let mut waiting = lock(&self.0);
+        let len = len(&event);
+        if waiting.events.len() >= limits.max_messages || waiting.bytes + len > limits.max_bytes {
+            return Err(Undelivered::Failed("too much waits for the server".to_owned()));
+        }
+        waiting.bytes += len;
+        waiting.events.push_back(event);
+        let waker = waiting.waker.take();
+        drop(waiting);
+        waker.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+}
+
+fn len(event: &BusEvent) -> usize {
+    match event {
+        BusEvent::Message { payload, .. } | BusEvent::Reply { result: Ok(payload), .. } => payload.len(),
+        _ => 0,
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = lock(&self.0);
+        f.debug_struct("Inbox").field("events", &waiting.events.len()).field("bytes", &waiting.bytes).finish()
+    }
+}
+
+/// What a server takes its mail out of. When it is dropped, the server can no longer be reached.
+struct Events {
+    world: Arc<World>,
+    own: Arc<ServerInfo>,
+    inbox: Arc<Inbox>,
+}
+
+impl BusEvents for Events {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<BusEvent>> {
+        let mut waiting = lock(&self.inbox.0);
+        match waiting.events.pop_front() {
+            Some(event) => {
+                waiting.bytes -= len(&event);
+                Poll::Ready(Some(event))
+            }
+            None => {
+                waiting.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.servers.remove(&self.own.id);
+        if let Some(ids) = routes.types.get_mut(&self.own.server_type) {
+            ids.remove(&self.own.id);
+        }
+        routes.users.retain(|_, ids| {
+            ids.remove(&self.own.id);
+            !ids.is_empty()
+        });
+        drop(routes);
+        // Whoever called it is told at once.
+        let left = std::mem::take(&mut *lock(&self.inbox.0)).events;
+        let routes = self.world.routes.read().unwrap_or_else(PoisonError::into_inner);
+        for event in left {
+            if let BusEvent::Message { reply: Some(reply), .. } = event
+                && let Some((id, call)) = reply.as_str().rsplit_once('/')
+                && let (Some(inbox), Some(call)) = (routes.servers.get(id), CallId::parse(call))
+            {
+                let _ = inbox.put(BusEvent::Reply { call, result: Err(Undelivered::NoResponders) }, &NO_LIMITS);
+            }
+        }
+    }
+}
+
+const NO_LIMITS: Limits = Limits { max_payload: usize::MAX, max_messages: usize::MAX, max_bytes: usize::MAX };
+
+/// The registry of an [`InProcess`] cluster. Its leases last until they are revoked: a process that ends takes the registry
+/// with it.
+#[derive(Debug)]
+pub struct InProcessRegistry {
+    world: Arc<World>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    by_id: BTreeMap<String, (LeaseId, ServerInfo)>,
+    leases: BTreeSet<LeaseId>,
+    last_lease: i64,
+    watchers: Vec<Sender<RegistryEvent>>,
+}
+
+impl Records {
+    /// A watcher that does not keep up is dropped: it starts again.
+    fn tell(&mut self, event: &RegistryEvent) {
+        self.watchers.retain(|watcher| watcher.try_send(event.clone()).is_ok());
+    }
+}
+
+impl Registry for InProcessRegistry {
+    async fn grant(&self, _ttl: Duration) -> Result<LeaseId, RegistryError> {
+        let mut records = lock(&self.world.records);
+        records.last_lease += 1;
+        let lease = LeaseId::new(records.last_lease);
+        records.leases.insert(lease);
+        Ok(lease)
+    }
+
+    async fn put(&self, info: Arc<ServerInfo>, lease: LeaseId) -> Result<(), RegistryError> {
+        let mut records = lock(&self.world.records);
+        if !records.leases.contains(&lease) {
+            return Err(RegistryError::new("the lease is over"));
+        }
+        records.by_id.insert(info.id.clone(), (lease, (*info).clone()));
+        records.tell(&RegistryEvent::Put((*info).clone()));
+        Ok(())
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<KeptAlive, RegistryError> {
+        let is_there = lock(&self.world.records).leases.contains(&lease);
+        Ok(if is_there { KeptAlive::Yes } else { KeptAlive::Lost })
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), RegistryError> {
+        let mut records = lock(&self.world.records);
+        records.leases.remove(&lease);
+        let gone: Vec<_> = records.by_id.iter().filter(|(_, (of, _))| *of == lease).map(|(id, _)| id.clone()).collect();
+        for id in gone {
+            records.by_id.remove(&id);
+            records.tell(&RegistryEvent::Delete { id });
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, changes: Changes) -> RegistryError {
+        let (receiver, all) = self.subscribe();
+        changes.resync(all).await;
+        loop {
+            match poll_fn(|cx| receiver.poll_recv(cx)).await {
+                Some(RegistryEvent::Put(info)) => changes.put(info).await,
+                Some(RegistryEvent::Delete { id }) => changes.delete(id).await,
+                Some(_) => {}
+                None => return RegistryError::new("changes were missed"),
+            }
+        }
+    }
+}
+
+impl InProcessRegistry {
+    fn subscribe(&self) -> (Receiver<RegistryEvent>, Vec<ServerInfo>) {
+        let (sender, receiver) = queue::bounded(1024);
+        let mut records = lock(&self.world.records);
+        records.watchers.push(sender);
+        (receiver, records.by_id.values().map(|(_, info)| info.clone()).collect())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics with the lock held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
