@@ -3,13 +3,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use cereus::{App, Error, Json, Server, Service, Session, State, Tcp, WebSocket};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 const PAGE: &str = include_str!("chat.html");
 const MAX_NAME: usize = 20;
@@ -47,25 +48,26 @@ async fn join(State(rooms): State<Shared>, session: Session, Json(join): Json<Jo
         None if session.try_bind(name).await? => {}
         None => return Err(Error::new("CHAT-001", format!("Somebody is called {name} already."))),
     }
-    let (mut rooms, groups) = (lock(&rooms), session.server().groups());
-    rooms.leave(&session)?;
-    rooms.open(session.server(), room)?;
-    groups.broadcast(room, "onJoin", Json(json!({ "room": room, "name": name })))?;
+    let (mut rooms, groups) = (rooms.lock().await, session.server().groups());
+    rooms.leave(&session).await?;
+    rooms.open(session.server(), room).await?;
+    groups.broadcast(room, "onJoin", Json(json!({ "room": room, "name": name }))).await?;
     // Whoever had the name before may be gone, but not yet out of the room.
-    if !groups.contains(room, name)? {
-        groups.add(room, name)?;
+    if !groups.contains(room, name).await? {
+        groups.add(room, name).await?;
     }
     session.data(|data| data.set("room", room))?;
-    Ok(Json(json!({ "name": name, "room": room, "members": groups.members(room)?, "history": rooms.0[room] })))
+    let members = groups.members(room).await?;
+    Ok(Json(json!({ "name": name, "room": room, "members": members, "history": rooms.0[room] })))
 }
 
 async fn say(State(rooms): State<Shared>, session: Session, Json(text): Json<String>) -> Result<Json<()>, Error> {
     let text = checked("message", &text, MAX_TEXT)?.to_owned();
     let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
-    let mut rooms = lock(&rooms);
+    let mut rooms = rooms.lock().await;
     let (name, room) = whereabouts(&session)?;
     let message = Message { room: room.clone(), name, text, at };
-    session.server().groups().broadcast(&room, "onMessage", Json(&message))?;
+    session.server().groups().broadcast(&room, "onMessage", Json(&message)).await?;
     let history = rooms.0.entry(room).or_default();
     if history.len() == MAX_HISTORY {
         history.pop_front();
@@ -75,33 +77,38 @@ async fn say(State(rooms): State<Shared>, session: Session, Json(text): Json<Str
 }
 
 async fn leave(State(rooms): State<Shared>, session: Session) -> Result<Json<()>, Error> {
-    Ok(Json(lock(&rooms).leave(&session)?))
+    Ok(Json(rooms.lock().await.leave(&session).await?))
 }
 
 impl Rooms {
     /// Makes sure that there is such a room. Where there are too many, one that is empty gives way.
-    fn open(&mut self, server: &Server, room: &str) -> Result<(), Error> {
+    async fn open(&mut self, server: &Server, room: &str) -> Result<(), Error> {
         if self.0.contains_key(room) {
             return Ok(());
         }
         if self.0.len() == MAX_ROOMS {
-            let empty = self.0.keys().find(|room| server.groups().count(room) == Ok(0)).cloned();
+            let mut empty = None;
+            for room in self.0.keys() {
+                if server.groups().count(room).await? == 0 {
+                    empty = Some(room.clone());
+                }
+            }
             let empty = empty.ok_or_else(|| Error::new("CHAT-006", "There are too many rooms."))?;
-            server.groups().delete(&empty)?;
+            server.groups().delete(&empty).await?;
             self.0.remove(&empty);
         }
         self.0.insert(room.to_owned(), VecDeque::new());
-        Ok(server.groups().create(room)?)
+        Ok(server.groups().create(room).await?)
     }
 
-    fn leave(&self, session: &Session) -> Result<(), Error> {
+    async fn leave(&self, session: &Session) -> Result<(), Error> {
         let (Ok((name, room)), server) = (whereabouts(session), session.server()) else { return Ok(()) };
         session.data(|data| data.remove("room"));
         // Somebody may have come back under the same name while this session was ending.
         let back = server.sessions().by_uid(&name).and_then(|other| whereabouts(&other).ok());
         if back.is_none_or(|(_, other)| other != room) {
-            server.groups().remove(&room, &name)?;
-            server.groups().broadcast(&room, "onLeave", Json(json!({ "room": room, "name": name })))?;
+            server.groups().remove(&room, &name).await?;
+            server.groups().broadcast(&room, "onLeave", Json(json!({ "room": room, "name": name }))).await?;
         }
         Ok(())
     }
@@ -110,10 +117,6 @@ impl Rooms {
 fn whereabouts(session: &Session) -> Result<(Arc<str>, String), Error> {
     let place = session.uid().zip(session.data(|data| data.string("room")));
     place.ok_or_else(|| Error::new("CHAT-005", "Join a room first."))
-}
-
-fn lock(rooms: &Shared) -> MutexGuard<'_, Rooms> {
-    rooms.lock().expect("nothing panics while it holds the lock")
 }
 
 /// What somebody wrote, without the space around it.
@@ -137,8 +140,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .service(room)
         .protocol(|protocol| protocol.heartbeat(Duration::from_secs(10)).max_packet_size(16 << 10))
         .on_close(move |session| {
-            lock(&rooms).leave(&session).unwrap_or_else(|error| eprintln!("cannot leave: {error}"));
-            async {}
+            let rooms = Arc::clone(&rooms);
+            async move {
+                rooms.lock().await.leave(&session).await.unwrap_or_else(|error| eprintln!("cannot leave: {error}"));
+            }
         })
         .on_listening(|at| println!("listening on {}\nopen http://{}", at[0], at[1].address()))
         .build()?;

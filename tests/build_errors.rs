@@ -1,5 +1,5 @@
 //! Every mistake in the making of an app: all are told at once, and each text says what to change.
-#![cfg(all(feature = "json", feature = "protobuf"))]
+#![cfg(all(feature = "json"))]
 
 use std::time::Duration;
 

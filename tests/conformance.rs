@@ -1,5 +1,5 @@
 //! What every server does, whatever its runtime and its transport: one body of checks, run on each of them.
-#![cfg(all(feature = "json", feature = "protobuf", feature = "websocket"))]
+#![cfg(all(feature = "json", feature = "websocket"))]
 #![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
 
 #[path = "conformance/basics.rs"]

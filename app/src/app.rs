@@ -1,14 +1,24 @@
-use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use cereus_cluster::{GroupStorage, names};
 use cereus_core::{ConfigError, HandshakeRequest, ServerConfig, ServerConfigBuilder};
 use cereus_transports::Endpoint as ListenEndpoint;
 use thiserror::Error as ThisError;
 
 use crate::{
-    Context, Error, JsonSerializer, Module, Serializer, Server, Service, Session,
+    Cluster, Context, Error, JsonSerializer, Module, ProtobufSerializer, Remote, RemoteContext, Serializer, Server,
+    Service, Session,
+    group::GroupStore,
     hook::{BoxFuture, Hooks},
     module::Part,
+    remote::{Function, Remotes},
     router::{Endpoint, Router},
     server::{Callbacks, Parts, Settings},
 };
@@ -39,8 +49,12 @@ pub struct App<S> {
     state: S,
     server_type: String,
     services: Vec<Service<S>>,
+    remotes: Vec<Remote<S>>,
     modules: Vec<Part>,
-    hooks: Hooks,
+    hooks: Hooks<Context>,
+    remote_hooks: Hooks<RemoteContext>,
+    cluster: Option<Cluster>,
+    groups: GroupStore,
     callbacks: Callbacks,
     serializer: Arc<dyn Serializer>,
     protocol: ServerConfigBuilder,
@@ -55,8 +69,12 @@ impl<S: Send + Sync + 'static> App<S> {
             state,
             server_type: "connector".to_owned(),
             services: Vec::new(),
+            remotes: Vec::new(),
             modules: Vec::new(),
             hooks: Hooks::default(),
+            remote_hooks: Hooks::default(),
+            cluster: None,
+            groups: GroupStore::default(),
             callbacks: Callbacks::default(),
             serializer: Arc::new(JsonSerializer),
             protocol: ServerConfig::builder(),
@@ -74,6 +92,24 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Adds a service.
     pub fn service(mut self, service: Service<S>) -> Self {
         self.services.push(service);
+        self
+    }
+
+    /// Adds functions that other servers may call. Without a [cluster](Self::cluster) nobody does.
+    pub fn remote(mut self, remote: Remote<S>) -> Self {
+        self.remotes.push(remote);
+        self
+    }
+
+    /// Makes this server one of a cluster. Default: it stands alone.
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Keeps groups where other servers find them, too. Default: in the memory of this server.
+    pub fn groups(mut self, storage: impl GroupStorage) -> Self {
+        self.groups = GroupStore::shared(storage);
         self
     }
 
@@ -118,6 +154,27 @@ impl<S: Send + Sync + 'static> App<S> {
         Fut: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
         self.hooks.add_after(hook);
+        self
+    }
+
+    /// As [`before`](Self::before), for calls of other servers.
+    pub fn before_remote<Fut>(mut self, hook: impl Fn(RemoteContext) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<RemoteContext, Error>> + Send + 'static,
+    {
+        self.remote_hooks.add_before(hook);
+        self
+    }
+
+    /// As [`after`](Self::after), for calls of other servers.
+    pub fn after_remote<Fut>(
+        mut self,
+        hook: impl Fn(RemoteContext, Result<Bytes, Error>) -> Fut + Send + Sync + 'static,
+    ) -> Self
+    where
+        Fut: Future<Output = Result<Bytes, Error>> + Send + 'static,
+    {
+        self.remote_hooks.add_after(hook);
         self
     }
 
@@ -210,6 +267,12 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// How long a [drain](Server::drain) waits for clients to leave by themselves. Default: it does not wait.
+    pub fn session_drain(mut self, timeout: Duration) -> Self {
+        self.settings.session_drain = timeout;
+        self
+    }
+
     /// How long a shutdown waits for handlers that run. Default: 30 s.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;
@@ -235,22 +298,27 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Every mistake at once: nothing was opened or started then.
     pub fn build(self) -> Result<Server, BuildErrors> {
         let mut errors = self.errors;
-        if self.server_type.trim().is_empty() || self.server_type.contains('.') {
-            errors.push(BuildError::Name { what: "server type", name: self.server_type.clone() });
+        if !names::is_server_name(&self.server_type) {
+            errors.push(BuildError::ServerName { what: "server type", name: self.server_type.clone() });
         }
         self.settings.check(&mut errors);
+        if let Some(cluster) = &self.cluster {
+            cluster.check(&mut errors);
+        }
         check_modules(&self.modules, &mut errors);
         let config = self.protocol.serializer(self.serializer.name()).build().map_err(|mistakes| {
             errors.extend(mistakes.into_iter().map(BuildError::Protocol));
         });
         let mut builder = RouterBuilder {
             router: Router::new(&self.server_type),
-            parts: Vec::new(),
+            remotes: Remotes::default(),
+            services: Vec::new(),
+            remote_parts: Vec::new(),
             serializer: self.serializer.name(),
             deadline: self.settings.handler_deadline,
             errors,
         };
-        let (state, hooks) = (Arc::new(self.state), Arc::new(self.hooks));
+        let (state, hooks, remote_hooks) = (Arc::new(self.state), Arc::new(self.hooks), Arc::new(self.remote_hooks));
         let mut names = BTreeSet::new();
         for (index, service) in self.services.into_iter().enumerate() {
             if !names.insert(service.name.clone()) {
@@ -259,15 +327,27 @@ impl<S: Send + Sync + 'static> App<S> {
             }
             builder.add(index, service, &state, &hooks);
         }
+        let mut names = BTreeSet::from(["sys".to_owned()]);
+        for remote in self.remotes {
+            if !names.insert(remote.name.clone()) {
+                builder.errors.push(BuildError::ServiceTwice { name: remote.name });
+                continue;
+            }
+            builder.add_remote(remote, &state, &remote_hooks);
+        }
         match config {
             Ok(config) if builder.errors.is_empty() => Ok(Server::new(Parts {
                 router: builder.router,
                 config: Arc::new(config),
                 serializer: self.serializer,
                 callbacks: self.callbacks,
-                services: builder.parts,
+                remotes: builder.remotes,
+                services: builder.services,
+                remote_parts: builder.remote_parts,
                 modules: self.modules,
                 settings: self.settings,
+                cluster: Mutex::new(self.cluster),
+                groups: self.groups,
             })),
             _ => Err(BuildErrors(builder.errors)),
         }
@@ -286,14 +366,16 @@ fn check_modules(modules: &[Part], errors: &mut Vec<BuildError>) {
 /// Adds services to a router and collects what is wrong with them.
 struct RouterBuilder {
     router: Router,
-    parts: Vec<Part>,
+    remotes: Remotes,
+    services: Vec<Part>,
+    remote_parts: Vec<Part>,
     serializer: &'static str,
     deadline: Duration,
     errors: Vec<BuildError>,
 }
 
 impl RouterBuilder {
-    fn add<S>(&mut self, index: usize, service: Service<S>, state: &Arc<S>, hooks: &Arc<Hooks>) {
+    fn add<S>(&mut self, index: usize, service: Service<S>, state: &Arc<S>, hooks: &Arc<Hooks<Context>>) {
         let Service { name: service_name, entries, rename, concurrency, deadline, lifecycle } = service;
         self.check_name("service", &service_name);
         if deadline.is_some_and(|deadline| deadline.is_zero()) || concurrency == Some(0) {
@@ -307,7 +389,7 @@ impl RouterBuilder {
                 self.errors.push(BuildError::Serializer { route: route.clone(), body, app: self.serializer });
             }
             let endpoint = Endpoint {
-                route: route.clone(),
+                route: route.as_str().into(),
                 handler: (entry.handler)(Arc::clone(state), Arc::clone(hooks)),
                 answers: entry.answers,
                 deadline: deadline.unwrap_or(self.deadline),
@@ -319,7 +401,33 @@ impl RouterBuilder {
             }
         }
         if let Some(lifecycle) = lifecycle {
-            self.parts.push(Part { name: service_name, lifecycle, module: None });
+            self.services.push(Part { name: service_name, lifecycle, module: None });
+        }
+    }
+
+    fn add_remote<S>(&mut self, remote: Remote<S>, state: &Arc<S>, hooks: &Arc<Hooks<RemoteContext>>) {
+        let Remote { name: remote_name, entries, deadline, lifecycle } = remote;
+        self.check_name("remote", &remote_name);
+        if deadline.is_some_and(|deadline| deadline.is_zero()) {
+            self.errors.push(BuildError::NothingRuns { service: remote_name.clone() });
+        }
+        for (name, formats, handler) in entries {
+            self.check_name("remote's function", &name);
+            let route = format!("{remote_name}.{name}");
+            if let Some(body) = formats.into_iter().flatten().find(|format| *format != ProtobufSerializer::NAME) {
+                self.errors.push(BuildError::RemoteSerializer { route: route.clone(), body });
+            }
+            let function = Function {
+                route: route.as_str().into(),
+                handler: handler(Arc::clone(state), Arc::clone(hooks)),
+                deadline: deadline.unwrap_or(self.deadline),
+            };
+            if !self.remotes.insert(function) {
+                self.errors.push(BuildError::RouteTwice { route });
+            }
+        }
+        if let Some(lifecycle) = lifecycle {
+            self.remote_parts.push(Part { name: remote_name, lifecycle, module: None });
         }
     }
 
@@ -345,7 +453,7 @@ impl<S> fmt::Debug for App<S> {
 #[non_exhaustive]
 pub enum BuildError {
     /// Two services have one name.
-    #[error("there are two services `{name}`: rename one, or put their handlers into one service")]
+    #[error("there are two services or remotes `{name}` (`sys` is Cereus' own): rename one, or make one of them")]
     ServiceTwice {
         /// The name.
         name: String,
@@ -359,6 +467,24 @@ pub enum BuildError {
     /// Two modules have one name.
     #[error("there are two modules `{name}`: rename one")]
     ModuleTwice {
+        /// The name.
+        name: String,
+    },
+    /// A remote takes or returns something else than protobuf.
+    #[error("the remote `{route}` takes or returns {body}, but servers speak protobuf: use `Protobuf` or `Raw`")]
+    RemoteSerializer {
+        /// The route of the remote.
+        route: String,
+        /// What it takes or returns.
+        body: &'static str,
+    },
+    /// No server could be found by this.
+    #[error(
+        "the {what} `{name}` cannot name a server: it must not be empty or contain a dot, a slash, white space or a wildcard"
+    )]
+    ServerName {
+        /// What has the name.
+        what: &'static str,
         /// The name.
         name: String,
     },

@@ -67,12 +67,10 @@ impl<T: Serialize> IntoBody for Json<T> {
 }
 
 /// A protobuf body.
-#[cfg(feature = "protobuf")]
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "a pattern")]
 pub struct Protobuf<T>(pub T);
 
-#[cfg(feature = "protobuf")]
 impl<T: prost::Message + Default> FromBody for Protobuf<T> {
     const FORMAT: Option<&'static str> = Some(crate::ProtobufSerializer::NAME);
 
@@ -81,7 +79,6 @@ impl<T: prost::Message + Default> FromBody for Protobuf<T> {
     }
 }
 
-#[cfg(feature = "protobuf")]
 impl<T: prost::Message> IntoBody for Protobuf<T> {
     const FORMAT: Option<&'static str> = Some(crate::ProtobufSerializer::NAME);
 

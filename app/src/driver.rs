@@ -345,7 +345,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
 
     /// The session can no longer be found; handlers that run go on without it, then what waits for its end runs.
     fn end_session(&mut self, reason: &CloseReason) {
-        tracing::debug!(session = %self.session.id(), peer = %self.session.peer(), %reason, "connection closed");
+        tracing::debug!(session = %self.session.id(), peer = ?self.session.peer(), %reason, "connection closed");
         let session = self.session.clone();
         session.server().sessions().remove(&session);
         let handlers = std::mem::replace(&mut self.handlers, Handlers::new(session.clone()));

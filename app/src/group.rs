@@ -5,18 +5,29 @@ use std::{
     time::Duration,
 };
 
+use cereus_cluster::{GroupError, GroupStorage};
 use cereus_core::{Instant, Route};
-use thiserror::Error;
 
-use crate::{IntoBody, PushError, Server};
+use crate::{Error, IntoBody, Server, hook::BoxFuture};
 
-/// Named sets of users, to broadcast to (specification, section 13.3). They live in the memory of this server.
+/// Named sets of users, to push to (specification, section 13.3). They live in the memory of this server, or in the storage
+/// that [`App::groups`](crate::App::groups) was given.
 ///
 /// A group that was created with a time to live goes away that long after it was created or
-/// [renewed](Self::renew_ttl), at the next tick of the app's `groups_tick`.
+/// [renewed](Self::renew_ttl); in memory, at the next tick of the app's `groups_tick`.
 #[derive(Clone, Copy)]
 pub struct Groups<'a> {
     server: &'a Server,
+}
+
+/// Does something in memory or in the storage.
+macro_rules! dispatch {
+    ($self:ident, $memory:expr, $storage:expr) => {
+        match $self.server.group_store() {
+            GroupStore::Memory(table) => $memory(&mut *lock(table)),
+            GroupStore::Shared(storage) => $storage(Arc::clone(storage)).await,
+        }
+    };
 }
 
 impl<'a> Groups<'a> {
@@ -29,8 +40,8 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::AlreadyExists`].
-    pub fn create(&self, name: impl Into<Arc<str>>) -> Result<(), GroupError> {
-        self.table().insert(name.into(), None, self.server.now())
+    pub async fn create(&self, name: &str) -> Result<(), GroupError> {
+        self.insert(name, None).await
     }
 
     /// Makes a group that goes away when it is not renewed.
@@ -38,8 +49,15 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::AlreadyExists`].
-    pub fn create_with_ttl(&self, name: impl Into<Arc<str>>, ttl: Duration) -> Result<(), GroupError> {
-        self.table().insert(name.into(), Some(ttl), self.server.now())
+    pub async fn create_with_ttl(&self, name: &str, ttl: Duration) -> Result<(), GroupError> {
+        self.insert(name, Some(ttl)).await
+    }
+
+    async fn insert(&self, name: &str, ttl: Option<Duration>) -> Result<(), GroupError> {
+        let now = self.server.now();
+        dispatch!(self, |table: &mut GroupTable| table.insert(name, ttl, now), |storage: Arc<dyn DynGroups>| {
+            storage.create(name.into(), ttl)
+        })
     }
 
     /// The members, in the order of their uids.
@@ -47,8 +65,12 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`].
-    pub fn members(&self, name: &str) -> Result<Vec<Arc<str>>, GroupError> {
-        Ok(self.table().get(name)?.members.iter().cloned().collect())
+    pub async fn members(&self, name: &str) -> Result<Vec<Arc<str>>, GroupError> {
+        dispatch!(
+            self,
+            |table: &mut GroupTable| Ok(table.get(name)?.members.iter().cloned().collect()),
+            |storage: Arc<dyn DynGroups>| storage.members(name.into())
+        )
     }
 
     /// How many members there are.
@@ -56,8 +78,10 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`].
-    pub fn count(&self, name: &str) -> Result<usize, GroupError> {
-        Ok(self.table().get(name)?.members.len())
+    pub async fn count(&self, name: &str) -> Result<usize, GroupError> {
+        dispatch!(self, |table: &mut GroupTable| Ok(table.get(name)?.members.len()), |storage: Arc<dyn DynGroups>| {
+            storage.count(name.into())
+        })
     }
 
     /// Whether a user is a member.
@@ -65,9 +89,12 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`], [`GroupError::EmptyUid`].
-    pub fn contains(&self, name: &str, uid: &str) -> Result<bool, GroupError> {
+    pub async fn contains(&self, name: &str, uid: &str) -> Result<bool, GroupError> {
         not_empty(uid)?;
-        Ok(self.table().get(name)?.members.contains(uid))
+        dispatch!(self, |table: &mut GroupTable| Ok(table.get(name)?.members.contains(uid)), |storage: Arc<
+            dyn DynGroups,
+        >| storage
+            .contains(name.into(), uid.into()))
     }
 
     /// Adds a user.
@@ -75,10 +102,14 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`], [`GroupError::EmptyUid`], [`GroupError::AlreadyMember`].
-    pub fn add(&self, name: &str, uid: impl Into<Arc<str>>) -> Result<(), GroupError> {
+    pub async fn add(&self, name: &str, uid: impl Into<Arc<str>>) -> Result<(), GroupError> {
         let uid = uid.into();
         not_empty(&uid)?;
-        if self.table().get(name)?.members.insert(uid) { Ok(()) } else { Err(GroupError::AlreadyMember) }
+        dispatch!(
+            self,
+            |table: &mut GroupTable| done(table.get(name)?.members.insert(uid), GroupError::AlreadyMember),
+            |storage: Arc<dyn DynGroups>| storage.add(name.into(), uid)
+        )
     }
 
     /// Removes a user.
@@ -86,8 +117,12 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`], [`GroupError::NotMember`].
-    pub fn remove(&self, name: &str, uid: &str) -> Result<(), GroupError> {
-        if self.table().get(name)?.members.remove(uid) { Ok(()) } else { Err(GroupError::NotMember) }
+    pub async fn remove(&self, name: &str, uid: &str) -> Result<(), GroupError> {
+        dispatch!(
+            self,
+            |table: &mut GroupTable| done(table.get(name)?.members.remove(uid), GroupError::NotMember),
+            |storage: Arc<dyn DynGroups>| storage.remove(name.into(), uid.into())
+        )
     }
 
     /// Removes all users.
@@ -95,9 +130,11 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`].
-    pub fn remove_all(&self, name: &str) -> Result<(), GroupError> {
-        self.table().get(name)?.members.clear();
-        Ok(())
+    pub async fn remove_all(&self, name: &str) -> Result<(), GroupError> {
+        dispatch!(self, |table: &mut GroupTable| table.get(name).map(|group| group.members.clear()), |storage: Arc<
+            dyn DynGroups,
+        >| storage
+            .remove_all(name.into()))
     }
 
     /// Removes the group.
@@ -105,8 +142,12 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`].
-    pub fn delete(&self, name: &str) -> Result<(), GroupError> {
-        self.table().groups.remove(name).map(|_| ()).ok_or(GroupError::NotFound)
+    pub async fn delete(&self, name: &str) -> Result<(), GroupError> {
+        dispatch!(
+            self,
+            |table: &mut GroupTable| done(table.groups.remove(name).is_some(), GroupError::NotFound),
+            |storage: Arc<dyn DynGroups>| storage.delete(name.into())
+        )
     }
 
     /// Starts the time to live anew.
@@ -114,45 +155,66 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// [`GroupError::NotFound`], [`GroupError::NoTtl`].
-    pub fn renew_ttl(&self, name: &str) -> Result<(), GroupError> {
+    pub async fn renew_ttl(&self, name: &str) -> Result<(), GroupError> {
         let now = self.server.now();
-        let mut table = self.table();
-        let (_, renewed) = table.get(name)?.ttl.as_mut().ok_or(GroupError::NoTtl)?;
-        *renewed = now;
-        Ok(())
+        dispatch!(self, |table: &mut GroupTable| table.renew(name, now), |storage: Arc<dyn DynGroups>| {
+            storage.renew_ttl(name.into())
+        })
     }
 
-    /// Pushes to all members. The push is encoded once for all of them. Returns the members that were not reached:
-    /// those without a session on this server, or whose session takes no more.
+    /// Pushes to all members that are bound on servers of this server's type. The push is encoded once. Returns the members
+    /// that were not reached. A backend names the type of the frontends: [`Users::push_to_group`](crate::Users::push_to_group).
     ///
     /// # Errors
     ///
-    /// [`GroupError::NotFound`], [`GroupError::Push`] when the push itself is at fault.
-    pub fn broadcast(
+    /// There is no such group, or the push itself is at fault.
+    pub async fn broadcast(
         &self,
         name: &str,
         route: impl Into<Route>,
         body: impl IntoBody,
-    ) -> Result<Vec<Arc<str>>, GroupError> {
-        let members = self.members(name)?;
-        Ok(self.server.push_to_users(&members, route, body)?)
-    }
-
-    fn table(&self) -> MutexGuard<'a, GroupTable> {
-        // Nothing panics with the lock held.
-        self.server.group_table().lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets groups go whose time to live is over.
-    pub(crate) fn expire(&self) {
-        let now = self.server.now();
-        self.table().groups.retain(|_, group| group.ttl.is_none_or(|(ttl, renewed)| now - renewed <= ttl));
+    ) -> Result<Vec<Arc<str>>, Error> {
+        self.server.users(self.server.server_type()).push_to_group(name, route, body).await
     }
 }
 
 impl fmt::Debug for Groups<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups").field("count", &self.table().groups.len()).finish()
+        f.debug_struct("Groups").field("store", self.server.group_store()).finish()
+    }
+}
+
+/// Where groups are.
+pub(crate) enum GroupStore {
+    Memory(Mutex<GroupTable>),
+    Shared(Arc<dyn DynGroups>),
+}
+
+impl GroupStore {
+    pub(crate) fn shared(storage: impl GroupStorage) -> Self {
+        Self::Shared(Arc::new(storage))
+    }
+
+    /// Lets groups go whose time to live is over. A storage does it by itself.
+    pub(crate) fn expire(&self, now: Instant) {
+        if let Self::Memory(table) = self {
+            lock(table).groups.retain(|_, group| group.ttl.is_none_or(|(ttl, renewed)| now - renewed <= ttl));
+        }
+    }
+}
+
+impl Default for GroupStore {
+    fn default() -> Self {
+        Self::Memory(Mutex::default())
+    }
+}
+
+impl fmt::Debug for GroupStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(table) => write!(f, "Memory({} groups)", lock(table).groups.len()),
+            Self::Shared(storage) => storage.fmt(f),
+        }
     }
 }
 
@@ -160,8 +222,6 @@ impl fmt::Debug for Groups<'_> {
 pub(crate) struct GroupTable {
     groups: BTreeMap<Arc<str>, Group>,
 }
-
-pub(crate) type SharedGroupTable = Mutex<GroupTable>;
 
 #[derive(Default)]
 struct Group {
@@ -171,46 +231,87 @@ struct Group {
 }
 
 impl GroupTable {
-    fn insert(&mut self, name: Arc<str>, ttl: Option<Duration>, now: Instant) -> Result<(), GroupError> {
-        if self.groups.contains_key(&name) {
+    fn insert(&mut self, name: &str, ttl: Option<Duration>, now: Instant) -> Result<(), GroupError> {
+        if self.groups.contains_key(name) {
             return Err(GroupError::AlreadyExists);
         }
-        self.groups.insert(name, Group { ttl: ttl.map(|ttl| (ttl, now)), ..Group::default() });
+        self.groups.insert(name.into(), Group { ttl: ttl.map(|ttl| (ttl, now)), ..Group::default() });
         Ok(())
     }
 
     fn get(&mut self, name: &str) -> Result<&mut Group, GroupError> {
         self.groups.get_mut(name).ok_or(GroupError::NotFound)
     }
+
+    fn renew(&mut self, name: &str, now: Instant) -> Result<(), GroupError> {
+        let (_, renewed) = self.get(name)?.ttl.as_mut().ok_or(GroupError::NoTtl)?;
+        *renewed = now;
+        Ok(())
+    }
 }
 
 fn not_empty(uid: &str) -> Result<(), GroupError> {
-    if uid.is_empty() { Err(GroupError::EmptyUid) } else { Ok(()) }
+    done(!uid.is_empty(), GroupError::EmptyUid)
 }
 
-/// Why a group cannot do what was asked. The caller is at fault.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[non_exhaustive]
-pub enum GroupError {
-    /// There is no such group.
-    #[error("group not found")]
-    NotFound,
-    /// There is such a group.
-    #[error("group already exists")]
-    AlreadyExists,
-    /// A uid has at least one character.
-    #[error("empty uid")]
-    EmptyUid,
-    /// The user is a member already.
-    #[error("the user is a member of the group already")]
-    AlreadyMember,
-    /// The user is no member.
-    #[error("the user is no member of the group")]
-    NotMember,
-    /// The group was created without a time to live.
-    #[error("the group has no time to live")]
-    NoTtl,
-    /// The push itself is at fault.
-    #[error(transparent)]
-    Push(#[from] PushError),
+fn done(done: bool, or: GroupError) -> Result<(), GroupError> {
+    if done { Ok(()) } else { Err(or) }
+}
+
+fn lock(table: &Mutex<GroupTable>) -> MutexGuard<'_, GroupTable> {
+    // Nothing panics with the lock held.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Answer<T> = BoxFuture<Result<T, GroupError>>;
+
+/// [`GroupStorage`] as an object.
+pub(crate) trait DynGroups: fmt::Debug + Send + Sync {
+    fn create(self: Arc<Self>, name: Arc<str>, ttl: Option<Duration>) -> Answer<()>;
+    fn members(self: Arc<Self>, name: Arc<str>) -> Answer<Vec<Arc<str>>>;
+    fn count(self: Arc<Self>, name: Arc<str>) -> Answer<usize>;
+    fn contains(self: Arc<Self>, name: Arc<str>, uid: Arc<str>) -> Answer<bool>;
+    fn add(self: Arc<Self>, name: Arc<str>, uid: Arc<str>) -> Answer<()>;
+    fn remove(self: Arc<Self>, name: Arc<str>, uid: Arc<str>) -> Answer<()>;
+    fn remove_all(self: Arc<Self>, name: Arc<str>) -> Answer<()>;
+    fn delete(self: Arc<Self>, name: Arc<str>) -> Answer<()>;
+    fn renew_ttl(self: Arc<Self>, name: Arc<str>) -> Answer<()>;
+}
+
+impl<G: GroupStorage> DynGroups for G {
+    fn create(self: Arc<Self>, name: Arc<str>, ttl: Option<Duration>) -> Answer<()> {
+        Box::pin(async move { GroupStorage::create(&*self, &name, ttl).await })
+    }
+
+    fn members(self: Arc<Self>, name: Arc<str>) -> Answer<Vec<Arc<str>>> {
+        Box::pin(async move { GroupStorage::members(&*self, &name).await })
+    }
+
+    fn count(self: Arc<Self>, name: Arc<str>) -> Answer<usize> {
+        Box::pin(async move { GroupStorage::count(&*self, &name).await })
+    }
+
+    fn contains(self: Arc<Self>, name: Arc<str>, uid: Arc<str>) -> Answer<bool> {
+        Box::pin(async move { GroupStorage::contains(&*self, &name, &uid).await })
+    }
+
+    fn add(self: Arc<Self>, name: Arc<str>, uid: Arc<str>) -> Answer<()> {
+        Box::pin(async move { GroupStorage::add(&*self, &name, &uid).await })
+    }
+
+    fn remove(self: Arc<Self>, name: Arc<str>, uid: Arc<str>) -> Answer<()> {
+        Box::pin(async move { GroupStorage::remove(&*self, &name, &uid).await })
+    }
+
+    fn remove_all(self: Arc<Self>, name: Arc<str>) -> Answer<()> {
+        Box::pin(async move { GroupStorage::remove_all(&*self, &name).await })
+    }
+
+    fn delete(self: Arc<Self>, name: Arc<str>) -> Answer<()> {
+        Box::pin(async move { GroupStorage::delete(&*self, &name).await })
+    }
+
+    fn renew_ttl(self: Arc<Self>, name: Arc<str>) -> Answer<()> {
+        Box::pin(async move { GroupStorage::renew_ttl(&*self, &name).await })
+    }
 }

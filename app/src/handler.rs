@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use futures_lite::FutureExt;
 
-use crate::{Context, Error, FromBody, FromContext, IntoNothing, IntoReply, hook::Hooks};
+use crate::{AnyContext, Context, Error, FromBody, FromContext, IntoNothing, IntoReply, hook::Hooks};
 
 /// An async function that handles messages: arguments that can be taken [from the context](FromContext), a body in the
 /// last place if it wants one, and a result that fits how it is registered.
@@ -17,10 +17,10 @@ use crate::{Context, Error, FromBody, FromContext, IntoNothing, IntoReply, hook:
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler for a state of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` of up to eight arguments: `State<T>`, `Session`, `Server`, `UserId`, `Route`, `RequestId`, `Deadline`, `Peer`, `Extension<T>`, `Context`, then at most one body (`Json<T>`, `Protobuf<T>`, `Raw`) as the last",
+    note = "a handler is an `async fn` of up to eight arguments: `State<T>`, `Session`, `Server`, `Rpc`, `UserId`, `Route`, `RequestId`, `Deadline`, `Peer`, `Extension<T>`, `Context`, then at most one body (`Json<T>`, `Protobuf<T>`, `Raw`) as the last",
     note = "its future has to be `Send`: hold no `Rc` and no lock guard across an `.await`"
 )]
-pub trait Handler<M, S>: Send + Sync + 'static {
+pub trait Handler<M, S, C = Context>: Send + Sync + 'static {
     /// What it returns.
     type Output: Send;
 
@@ -38,20 +38,20 @@ pub trait Handler<M, S>: Send + Sync + 'static {
     /// # Errors
     ///
     /// What the client is answered.
-    fn decode(context: &Context) -> Result<Self::Decoded, Error>;
+    fn decode(context: &C) -> Result<Self::Decoded, Error>;
 
     /// Takes the other arguments from the message and calls the function.
     ///
     /// # Errors
     ///
     /// What the client is answered.
-    fn call(&self, decoded: Self::Decoded, context: &Context, state: &S) -> Result<Self::Future, Error>;
+    fn call(&self, decoded: Self::Decoded, context: &C, state: &S) -> Result<Self::Future, Error>;
 }
 
 /// The last argument of a handler: a body, or one more thing from the context.
 ///
 /// `M` tells which of the two, so that the compiler finds the one that applies.
-pub trait LastArgument<M, S>: Sized + Send {
+pub trait LastArgument<M, S, C = Context>: Sized + Send {
     /// What is read before the hooks run.
     type Decoded: Send;
 
@@ -63,14 +63,14 @@ pub trait LastArgument<M, S>: Sized + Send {
     /// # Errors
     ///
     /// What the client is answered.
-    fn decode(context: &Context) -> Result<Self::Decoded, Error>;
+    fn decode(context: &C) -> Result<Self::Decoded, Error>;
 
     /// After the hooks.
     ///
     /// # Errors
     ///
     /// What the client is answered.
-    fn finish(decoded: Self::Decoded, context: &Context, state: &S) -> Result<Self, Error>;
+    fn finish(decoded: Self::Decoded, context: &C, state: &S) -> Result<Self, Error>;
 }
 
 /// The last argument is a body.
@@ -83,30 +83,30 @@ pub struct ViaBody;
 #[non_exhaustive]
 pub struct ViaContext;
 
-impl<T: FromBody, S> LastArgument<ViaBody, S> for T {
+impl<T: FromBody, S, C: AnyContext> LastArgument<ViaBody, S, C> for T {
     type Decoded = T;
 
     const FORMAT: Option<&'static str> = T::FORMAT;
 
-    fn decode(context: &Context) -> Result<T, Error> {
-        T::from_body(&context.body).map_err(|error| Error::new(Error::BAD_REQUEST, error.message().to_owned()))
+    fn decode(context: &C) -> Result<T, Error> {
+        T::from_body(context.body()).map_err(|error| Error::new(Error::BAD_REQUEST, error.message().to_owned()))
     }
 
-    fn finish(decoded: T, _context: &Context, _state: &S) -> Result<Self, Error> {
+    fn finish(decoded: T, _context: &C, _state: &S) -> Result<Self, Error> {
         Ok(decoded)
     }
 }
 
-impl<T: FromContext<S>, S> LastArgument<ViaContext, S> for T {
+impl<T: FromContext<S, C>, S, C: AnyContext> LastArgument<ViaContext, S, C> for T {
     type Decoded = ();
 
     const FORMAT: Option<&'static str> = None;
 
-    fn decode(_context: &Context) -> Result<(), Error> {
+    fn decode(_context: &C) -> Result<(), Error> {
         Ok(())
     }
 
-    fn finish((): (), context: &Context, state: &S) -> Result<Self, Error> {
+    fn finish((): (), context: &C, state: &S) -> Result<Self, Error> {
         T::from_context(context, state)
     }
 }
@@ -115,13 +115,14 @@ macro_rules! handler {
     ($($argument:ident)* ; $last:ident) => {
         #[diagnostic::do_not_recommend]
         #[allow(non_snake_case, reason = "arguments are named after their types")]
-        impl<Function, Fut, Output, S, M, $($argument,)* $last> Handler<(M, $($argument,)* $last,), S> for Function
+        impl<Function, Fut, Output, S, In, M, $($argument,)* $last> Handler<(M, $($argument,)* $last,), S, In> for Function
         where
             Function: Fn($($argument,)* $last) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Output> + Send + 'static,
             Output: Send + 'static,
-            $($argument: FromContext<S>,)*
-            $last: LastArgument<M, S>,
+            In: AnyContext,
+            $($argument: FromContext<S, In>,)*
+            $last: LastArgument<M, S, In>,
         {
             type Output = Output;
             type Decoded = $last::Decoded;
@@ -129,11 +130,11 @@ macro_rules! handler {
 
             const FORMAT: Option<&'static str> = $last::FORMAT;
 
-            fn decode(context: &Context) -> Result<Self::Decoded, Error> {
+            fn decode(context: &In) -> Result<Self::Decoded, Error> {
                 $last::decode(context)
             }
 
-            fn call(&self, decoded: Self::Decoded, context: &Context, state: &S) -> Result<Fut, Error> {
+            fn call(&self, decoded: Self::Decoded, context: &In, state: &S) -> Result<Fut, Error> {
                 $(let $argument = $argument::from_context(context, state)?;)*
                 let $last = $last::finish(decoded, context, state)?;
                 Ok(self($($argument,)* $last))
@@ -142,7 +143,7 @@ macro_rules! handler {
     };
 }
 
-impl<Function, Fut, Output, S> Handler<((),), S> for Function
+impl<Function, Fut, Output, S, C> Handler<((),), S, C> for Function
 where
     Function: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Output> + Send + 'static,
@@ -154,11 +155,11 @@ where
 
     const FORMAT: Option<&'static str> = None;
 
-    fn decode(_context: &Context) -> Result<(), Error> {
+    fn decode(_context: &C) -> Result<(), Error> {
         Ok(())
     }
 
-    fn call(&self, (): (), _context: &Context, _state: &S) -> Result<Fut, Error> {
+    fn call(&self, (): (), _context: &C, _state: &S) -> Result<Fut, Error> {
         Ok(self())
     }
 }
@@ -175,20 +176,20 @@ handler!(A B C D E F G; H);
 pub(crate) type Reply = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
 
 /// A handler whose types are forgotten.
-pub(crate) type ErasedHandler = Box<dyn Fn(Context) -> Reply + Send + Sync>;
+pub(crate) type ErasedHandler<C> = Box<dyn Fn(C) -> Reply + Send + Sync>;
 
 /// A handler that waits for the state and the hooks of the app that it becomes part of.
-pub(crate) type UnboundHandler<S> = Box<dyn FnOnce(Arc<S>, Arc<Hooks>) -> ErasedHandler + Send>;
+pub(crate) type UnboundHandler<S, C> = Box<dyn FnOnce(Arc<S>, Arc<Hooks<C>>) -> ErasedHandler<C> + Send>;
 
-pub(crate) fn request<M: 'static, S: Send + Sync + 'static, H>(handler: H) -> UnboundHandler<S>
+pub(crate) fn request<M: 'static, S: Send + Sync + 'static, C: AnyContext, H>(handler: H) -> UnboundHandler<S, C>
 where
-    H: Handler<M, S>,
+    H: Handler<M, S, C>,
     H::Output: IntoReply,
 {
     erase(handler, H::Output::into_reply)
 }
 
-pub(crate) fn notify<M: 'static, S: Send + Sync + 'static, H>(handler: H) -> UnboundHandler<S>
+pub(crate) fn notify<M: 'static, S: Send + Sync + 'static, H>(handler: H) -> UnboundHandler<S, Context>
 where
     H: Handler<M, S>,
     H::Output: IntoNothing,
@@ -197,11 +198,11 @@ where
 }
 
 /// Without hooks nothing but the handler's own future is boxed, and no count that all connections share is touched.
-fn erase<M: 'static, S: Send + Sync + 'static, H: Handler<M, S>>(
+fn erase<M: 'static, S: Send + Sync + 'static, C: AnyContext, H: Handler<M, S, C>>(
     handler: H,
     finish: fn(H::Output) -> Result<Bytes, Error>,
-) -> UnboundHandler<S> {
-    Box::new(move |state, hooks| {
+) -> UnboundHandler<S, C> {
+    Box::new(move |state: Arc<S>, hooks: Arc<Hooks<C>>| {
         if hooks.is_empty() {
             return Box::new(move |context| {
                 match H::decode(&context).and_then(|decoded| handler.call(decoded, &context, &state)) {

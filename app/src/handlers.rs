@@ -1,18 +1,14 @@
-use std::{
-    any::Any,
-    future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    task::{Context as TaskContext, Poll},
-};
+use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
 use cereus_core::{CloseReason, HandshakeRequest, Instant, MessageId, Route, SendError, ServerConnection, ServerEvent};
 
 use crate::{
-    Context, Error, Session,
+    Context, Error, Session, cluster,
     handler::Reply,
     mailbox::Letter,
-    router::{Endpoint, Router},
+    router::{Router, Target},
+    running::Running,
 };
 
 /// The messages of one session that are being handled, and which may be started next.
@@ -20,31 +16,31 @@ use crate::{
 /// By default one after the other; messages to a service with a concurrency run beside the others.
 pub(crate) struct Handlers {
     session: Session,
-    running: Vec<Running>,
+    running: Vec<Message>,
     /// A message that was polled and may not start yet, and its endpoint.
-    held: Option<Box<(usize, ServerEvent)>>,
+    held: Option<Box<(Target, ServerEvent)>>,
     /// How many messages there were.
     number: u64,
 }
 
-struct Running {
-    future: Reply,
+struct Message {
+    running: Running,
     what: What,
-    deadline: Instant,
 }
 
 /// What to do with a result.
 #[derive(Clone, Copy)]
 enum What {
     Handshake,
-    Message { endpoint: usize, id: Option<MessageId> },
+    Message { target: Target, id: Option<MessageId> },
 }
 
 impl What {
     fn name(self, router: &Router) -> &str {
         match self {
             Self::Handshake => "the handshake",
-            Self::Message { endpoint, .. } => &router.endpoint(endpoint).route,
+            Self::Message { target: Target::Local(endpoint), .. } => &router.endpoint(endpoint).route,
+            Self::Message { target: Target::Forward(_), .. } => "a forwarded message",
         }
     }
 }
@@ -65,7 +61,7 @@ impl Handlers {
 
     /// When the first of them is cut.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.running.iter().map(|running| running.deadline).min()
+        self.running.iter().map(|message| message.running.deadline).min()
     }
 
     /// Gives memory back if nothing runs.
@@ -79,11 +75,11 @@ impl Handlers {
     pub(crate) fn poll(&mut self, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) -> bool {
         let mut progress = false;
         let mut index = 0;
-        while let Some(running) = self.running.get_mut(index) {
-            match poll_running(running, self.session.server().router(), cx, now) {
+        while let Some(Message { running, what }) = self.running.get_mut(index) {
+            match running.poll(what.name(self.session.server().router()), cx, now) {
                 Poll::Pending => index += 1,
                 Poll::Ready(result) => {
-                    let Running { what, .. } = self.running.remove(index);
+                    let Message { what, .. } = self.running.remove(index);
                     finish(&self.session, connection, what, result, now);
                     progress = true;
                 }
@@ -100,7 +96,7 @@ impl Handlers {
         cx: &mut TaskContext<'_>,
         now: Instant,
     ) -> Result<bool, CloseReason> {
-        let waits = |held: &(usize, _)| !self.may_start(self.session.server().router().endpoint(held.0));
+        let waits = |held: &(Target, _)| !self.may_start(held.0);
         if self.held.as_deref().is_some_and(waits) {
             return Ok(false);
         }
@@ -138,7 +134,7 @@ impl Handlers {
                 false => Err(Error::new(Error::BAD_REQUEST, "handshake refused")),
             }
         });
-        self.run(Running { future, what: What::Handshake, deadline }, connection, cx, now);
+        self.run(Message { running: Running { future, deadline }, what: What::Handshake }, connection, cx, now);
         true
     }
 
@@ -151,54 +147,56 @@ impl Handlers {
         cx: &mut TaskContext<'_>,
         now: Instant,
     ) -> bool {
-        let (index, endpoint) = match self.session.server().router().find(&route) {
-            Ok(found) => found,
+        let target = match self.session.server().find_target(&route, id.is_some()) {
+            Ok(target) => target,
             Err(error) => {
                 refuse(&self.session, connection, id, &error);
                 return true;
             }
         };
-        if id.is_some() && !endpoint.answers {
-            let error = Error::new(Error::BAD_REQUEST, format!("`{}` is not answered: send a notify", endpoint.route));
-            refuse(&self.session, connection, id, &error);
-            return true;
-        }
-        if !self.may_start(endpoint) {
+        if !self.may_start(target) {
             let event = match id {
                 Some(id) => ServerEvent::Request { id, route, body },
                 None => ServerEvent::Notify { route, body },
             };
-            self.held = Some(Box::new((index, event)));
+            self.held = Some(Box::new((target, event)));
             return false;
         }
         self.number += 1;
-        let deadline = now + endpoint.deadline;
+        let server = self.session.server();
+        let deadline = now + server.target_deadline(target);
         let context = Context::new(self.session.clone(), route, id, body, self.number, deadline);
-        let future = start(endpoint, context);
-        self.run(Running { future, what: What::Message { endpoint: index, id }, deadline }, connection, cx, now);
+        let what = What::Message { target, id };
+        let start = || match target {
+            Target::Local(endpoint) => (server.router().endpoint(endpoint).handler)(context),
+            Target::Forward(forward) => cluster::forward(context, forward, deadline),
+        };
+        let running = Running::start(what.name(server.router()), start, deadline);
+        self.run(Message { running, what }, connection, cx, now);
         true
     }
 
-    fn may_start(&self, endpoint: &Endpoint) -> bool {
+    fn may_start(&self, target: Target) -> bool {
         if self.running.is_empty() {
             return true;
         }
-        let router = self.session.server().router();
-        let beside = self.running.iter().filter(|running| match running.what {
+        let server = self.session.server();
+        let concurrency = server.target_concurrency(target);
+        let beside = self.running.iter().filter(|message| match message.what {
             What::Handshake => true,
-            What::Message { endpoint: other, .. } => match endpoint.concurrency {
-                Some(_) => router.endpoint(other).service == endpoint.service,
-                None => router.endpoint(other).concurrency.is_none(),
+            What::Message { target: other, .. } => match concurrency {
+                Some(_) => server.target_group(other) == server.target_group(target),
+                None => server.target_concurrency(other).is_none(),
             },
         });
-        beside.count() < endpoint.concurrency.unwrap_or(1)
+        beside.count() < concurrency.unwrap_or(1)
     }
 
     /// Polls a new one at once: most end there and then.
-    fn run(&mut self, mut running: Running, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) {
-        match poll_running(&mut running, self.session.server().router(), cx, now) {
-            Poll::Ready(result) => finish(&self.session, connection, running.what, result, now),
-            Poll::Pending => self.running.push(running),
+    fn run(&mut self, mut message: Message, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) {
+        match message.running.poll(message.what.name(self.session.server().router()), cx, now) {
+            Poll::Ready(result) => finish(&self.session, connection, message.what, result, now),
+            Poll::Pending => self.running.push(message),
         }
     }
 
@@ -206,49 +204,9 @@ impl Handlers {
     /// to be polled again at [`deadline`](Self::deadline).
     pub(crate) fn poll_detached(&mut self, cx: &mut TaskContext<'_>, now: Instant) -> Poll<()> {
         let router = self.session.server().router();
-        self.running.retain_mut(|running| poll_running(running, router, cx, now).is_pending());
+        self.running.retain_mut(|Message { running, what }| running.poll(what.name(router), cx, now).is_pending());
         if self.running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
-}
-
-/// Calls a handler. What of it runs before its future does may panic as well.
-fn start(endpoint: &Endpoint, context: Context) -> Reply {
-    catch_unwind(AssertUnwindSafe(|| (endpoint.handler)(context)))
-        .unwrap_or_else(|panic| Box::pin(future::ready(Err(panicked(&endpoint.route, &*panic)))))
-}
-
-fn poll_running(
-    running: &mut Running,
-    router: &Router,
-    cx: &mut TaskContext<'_>,
-    now: Instant,
-) -> Poll<Result<Bytes, Error>> {
-    let polled = if now >= running.deadline {
-        Poll::Ready(Err(cut(running.what.name(router))))
-    } else {
-        // A future that panicked is never polled again, and what it shares is the application's to protect.
-        catch_unwind(AssertUnwindSafe(|| running.future.as_mut().poll(cx)))
-            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(running.what.name(router), &*panic))))
-    };
-    if polled.is_ready() {
-        // What is left of it is the application's, too, and may panic when it is dropped. Nothing is allocated here.
-        let ended = std::mem::replace(&mut running.future, Box::pin(future::pending()));
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(ended))) {
-            panicked(running.what.name(router), &*panic);
-        }
-    }
-    polled
-}
-
-fn panicked(route: &str, panic: &(dyn Any + Send)) -> Error {
-    let error = Error::panicked(panic);
-    tracing::error!(route, %error, "a handler panicked");
-    error
-}
-
-fn cut(route: &str) -> Error {
-    tracing::warn!(route, "a handler was cut at its deadline");
-    Error::new(Error::TIMEOUT, format!("`{route}` did not end within its deadline"))
 }
 
 /// Makes the answer. What was pushed before goes out before it.

@@ -3,38 +3,43 @@ use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, sync
 use bytes::Bytes;
 use futures_lite::FutureExt;
 
-use crate::{Context, Error};
+use crate::{AnyContext, Error};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An async callback that may refuse.
 pub(crate) type Callback<A> = Arc<dyn Fn(A) -> BoxFuture<Result<(), Error>> + Send + Sync>;
 
-type Before = Box<dyn Fn(Context) -> BoxFuture<Result<Context, Error>> + Send + Sync>;
-type After = Box<dyn Fn(Context, Result<Bytes, Error>) -> BoxFuture<Result<Bytes, Error>> + Send + Sync>;
+type Before<C> = Box<dyn Fn(C) -> BoxFuture<Result<C, Error>> + Send + Sync>;
+type After<C> = Box<dyn Fn(C, Result<Bytes, Error>) -> BoxFuture<Result<Bytes, Error>> + Send + Sync>;
 
 /// What runs around every handler of an app, in the order in which it was added (specification, section 12.6).
-#[derive(Default)]
-pub(crate) struct Hooks {
-    before: Vec<Before>,
-    after: Vec<After>,
+pub(crate) struct Hooks<C> {
+    before: Vec<Before<C>>,
+    after: Vec<After<C>>,
 }
 
-impl fmt::Debug for Hooks {
+impl<C> Default for Hooks<C> {
+    fn default() -> Self {
+        Self { before: Vec::new(), after: Vec::new() }
+    }
+}
+
+impl<C> fmt::Debug for Hooks<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks").field("before", &self.before.len()).field("after", &self.after.len()).finish()
     }
 }
 
-impl Hooks {
-    pub(crate) fn add_before<Fut>(&mut self, hook: impl Fn(Context) -> Fut + Send + Sync + 'static)
+impl<C: AnyContext> Hooks<C> {
+    pub(crate) fn add_before<Fut>(&mut self, hook: impl Fn(C) -> Fut + Send + Sync + 'static)
     where
-        Fut: Future<Output = Result<Context, Error>> + Send + 'static,
+        Fut: Future<Output = Result<C, Error>> + Send + 'static,
     {
         self.before.push(Box::new(move |context| Box::pin(hook(context))));
     }
 
-    pub(crate) fn add_after<Fut>(&mut self, hook: impl Fn(Context, Result<Bytes, Error>) -> Fut + Send + Sync + 'static)
+    pub(crate) fn add_after<Fut>(&mut self, hook: impl Fn(C, Result<Bytes, Error>) -> Fut + Send + Sync + 'static)
     where
         Fut: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
@@ -46,7 +51,7 @@ impl Hooks {
     }
 
     /// Each hook gets what the one before it made of the context; the first error ends it.
-    pub(crate) async fn before(&self, mut context: Context) -> Result<Context, Error> {
+    pub(crate) async fn before(&self, mut context: C) -> Result<C, Error> {
         for hook in &self.before {
             context = guard(async move { hook(context).await }).await?;
         }
@@ -54,7 +59,7 @@ impl Hooks {
     }
 
     /// Each hook gets what the one before it made of the result; all of them run.
-    pub(crate) async fn after(&self, context: Context, mut result: Result<Bytes, Error>) -> Result<Bytes, Error> {
+    pub(crate) async fn after(&self, context: C, mut result: Result<Bytes, Error>) -> Result<Bytes, Error> {
         for hook in &self.after {
             let context = context.clone();
             result = guard(async move { hook(context, result).await }).await;

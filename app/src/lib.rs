@@ -78,6 +78,7 @@
 
 mod app;
 mod body;
+mod cluster;
 mod context;
 mod driver;
 mod error;
@@ -87,7 +88,10 @@ mod handlers;
 mod hook;
 mod mailbox;
 mod module;
+mod random;
+mod remote;
 mod router;
+mod running;
 mod serializer;
 mod serve;
 mod server;
@@ -98,17 +102,20 @@ mod sessions;
 pub use app::{App, BuildError, BuildErrors};
 #[cfg(feature = "json")]
 pub use body::Json;
-#[cfg(feature = "protobuf")]
 pub use body::Protobuf;
 pub use body::{FromBody, IntoBody, IntoNothing, IntoReply, Raw};
 pub use bytes::Bytes;
+pub use cereus_cluster::{
+    BindingStorage, Bus, GroupError, GroupStorage, InProcess, Propagated, Registry, ServerInfo, Servers,
+};
 pub use cereus_core::{HandshakeRequest, Route, session::SessionId};
-pub use context::{Context, Deadline, Extension, FromContext, FromState, Peer, RequestId, State, UserId};
+pub use cluster::{Cluster, Forward, Kicking, Rpc, Users};
+pub use context::{AnyContext, Context, Deadline, Extension, FromContext, FromState, Peer, RequestId, State, UserId};
 pub use error::Error;
-pub use group::{GroupError, Groups};
+pub use group::Groups;
 pub use handler::{Handler, LastArgument, ViaBody, ViaContext};
 pub use module::{Lifecycle, Module};
-#[cfg(feature = "protobuf")]
+pub use remote::{Caller, Remote, RemoteContext};
 pub use serializer::ProtobufSerializer;
 pub use serializer::{JsonSerializer, Serializer};
 pub use serve::{ServeError, serve};

@@ -82,17 +82,14 @@ impl Serializer for JsonSerializer {
 }
 
 /// The serializer `protobuf`.
-#[cfg(feature = "protobuf")]
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "a unit")]
 pub struct ProtobufSerializer;
 
-#[cfg(feature = "protobuf")]
 impl ProtobufSerializer {
     pub(crate) const NAME: &'static str = "protobuf";
 }
 
-#[cfg(feature = "protobuf")]
 impl Serializer for ProtobufSerializer {
     fn name(&self) -> &'static str {
         Self::NAME

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, io, pin::pin, time::Duration};
+use std::{fmt, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use cereus_core::Instant;
 use cereus_transports::{
@@ -8,59 +8,85 @@ use cereus_transports::{
 use futures_lite::future::{self, poll_fn};
 use thiserror::Error as ThisError;
 
-use crate::{Error, Server, driver::Driver, mailbox::Letter, module};
+use crate::{Error, Server, cluster, driver::Driver, mailbox::Letter, module, server};
 
 /// How long an accept loop rests after an error such as too many open files.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Serves a server on a runtime until it is [shut down](Server::shutdown). Runtime crates wrap this.
+/// Serves a server on a runtime until it is [shut down](Server::shutdown). The `serve` of a runtime crate wraps this, and
+/// handles the signals of the system as well.
 ///
-/// Start: services and modules are initialised, then all endpoints are opened, then clients are accepted. Stop: no new
-/// clients and no new messages; handlers that run may end within the drain timeout; sessions are closed; modules and
-/// services are shut down.
+/// Start: the cluster is connected; services, remotes and modules are initialised; all endpoints are opened; the server is
+/// put into the registry; then clients are accepted. A server without endpoints is a backend.
+///
+/// Stop: the server leaves the registry and takes no new clients; clients get the time of `session_drain` to leave if it was
+/// [drained](Server::drain); no new messages; handlers and calls that run may end within the drain timeout; sessions are
+/// closed; modules, remotes and services are shut down; the bus is let go.
 ///
 /// # Errors
 ///
-/// An endpoint cannot be opened, a module or service cannot be initialised, or the server was served before. What was
-/// initialised is shut down then.
+/// The cluster cannot be reached, an endpoint cannot be opened, a module or service cannot be initialised, or the server was
+/// served before. What was initialised is shut down then.
 pub async fn serve<R: Runtime>(
     runtime: R,
     server: Server,
     endpoints: impl IntoIterator<Item = Endpoint>,
 ) -> Result<(), ServeError> {
-    let clock = runtime.clone();
-    if !server.set_clock(move || clock.now()) {
+    if !server.set_runtime(facts(&runtime)) {
         return Err(ServeError::ServedBefore);
     }
-    let (services, modules) = server.parts();
-    let mut started = [0; 2];
+    let mut started = [0; 3];
     let result = match start(&runtime, &server, endpoints.into_iter().collect(), &mut started).await {
         Ok(()) => {
-            server.stopping().await;
+            server.draining().await;
+            leave(&runtime, &server).await;
+            drain_sessions(&runtime, &server).await;
+            server.shutdown();
             end_sessions(&runtime, &server).await;
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            server.shutdown();
+            leave(&runtime, &server).await;
+            Err(error)
+        }
     };
-    server.shutdown();
-    let [started_services, started_modules] = started;
-    module::stop(&modules[..started_modules], &server).await;
-    module::stop(&services[..started_services], &server).await;
+    for (parts, started) in server.parts().into_iter().zip(started).rev() {
+        module::stop(&parts[..started], &server).await;
+    }
+    if let Some(shared) = server.shared() {
+        timeout(&runtime, shared.settings.bus_timeout, Arc::clone(&shared.bus).stop()).await;
+        shared.end();
+    }
     result
 }
 
-/// `started` counts the services and the modules that were initialised.
+/// What of a runtime is needed where its type is not known.
+fn facts<R: Runtime>(runtime: &R) -> server::Runtime {
+    let (now, unix_time, spawn, sleeper) = (runtime.clone(), runtime.clone(), runtime.clone(), runtime.clone());
+    server::Runtime {
+        now: Box::new(move || now.now()),
+        unix_time: Box::new(move || unix_time.unix_time()),
+        spawn: Box::new(move |task| spawn.spawn(task)),
+        sleep: Box::new(move |duration| {
+            let runtime = sleeper.clone();
+            Box::pin(async move { sleep(&runtime, duration).await })
+        }),
+    }
+}
+
+/// `started` counts the services, the remotes and the modules that were initialised.
 async fn start<R: Runtime>(
     runtime: &R,
     server: &Server,
     endpoints: Vec<Endpoint>,
-    started: &mut [usize; 2],
+    started: &mut [usize; 3],
 ) -> Result<(), ServeError> {
     for endpoint in &endpoints {
         endpoint.resolve().map_err(|error| ServeError::Listen { endpoint: endpoint.to_string(), error })?;
     }
-    let (services, modules) = server.parts();
-    for (parts, started) in [services, modules].into_iter().zip(started) {
+    cluster::start(runtime, server, !endpoints.is_empty()).await.map_err(ServeError::Cluster)?;
+    for (parts, started) in server.parts().into_iter().zip(started) {
         module::start(parts, server, started).await.map_err(|(name, error)| ServeError::Init { name, error })?;
     }
     let mut listening = Vec::new();
@@ -72,12 +98,13 @@ async fn start<R: Runtime>(
         listening.push(endpoint.clone());
         accepting.push((listener, endpoint.transports(server.config().max_packet_size())));
     }
+    cluster::join(runtime, server).await.map_err(ServeError::Cluster)?;
     for (listener, transports) in accepting {
         // Whoever waits for the end may want the address back.
         let (accept_on, server, task) = (runtime.clone(), server.clone(), server.task());
         runtime.spawn(async move {
             let accept = accept(&accept_on, &server, listener, transports);
-            future::or(accept, server.stopping()).await;
+            future::or(accept, server.draining()).await;
             drop(task);
         });
     }
@@ -87,7 +114,36 @@ async fn start<R: Runtime>(
         future::or(expire, ticking.stopping()).await;
     });
     server.set_listening(listening);
+    tracing::info!("all modules started!");
     Ok(())
+}
+
+/// Leaves the registry, and gives others the time to notice.
+async fn leave<R: Runtime>(runtime: &R, server: &Server) {
+    let Some(shared) = server.shared() else {
+        return;
+    };
+    shared.leave();
+    let left = timeout(runtime, shared.settings.registry_timeout, shared.wait_until(|facts| facts.left)).await;
+    if left.is_none() {
+        tracing::warn!("the registry does not answer: the record of this server goes when its time is over");
+    }
+    if !shared.settings.leave_delay.is_zero() {
+        future::or(sleep(runtime, shared.settings.leave_delay), server.aborting()).await;
+    }
+}
+
+/// Lets clients leave by themselves, as long as nobody is in more of a hurry.
+async fn drain_sessions<R: Runtime>(runtime: &R, server: &Server) {
+    let limit = server.settings().session_drain;
+    if server.is_stopping() || limit.is_zero() {
+        return;
+    }
+    tracing::info!(sessions = server.sessions().count(), ?limit, "waiting for sessions to end");
+    let ended = future::or(server.all_sessions_ended(), server.stopping());
+    if timeout(runtime, limit, ended).await.is_none() {
+        tracing::warn!(sessions = server.sessions().count(), "the time for sessions to end is over");
+    }
 }
 
 async fn listen<R: Runtime>(runtime: &R, endpoint: &Endpoint) -> io::Result<(R::Listener, Endpoint)> {
@@ -127,37 +183,46 @@ async fn accept<R: Runtime>(
 async fn expire_groups<R: Runtime>(runtime: &R, server: &Server) {
     loop {
         sleep(runtime, server.settings().groups_tick).await;
-        server.groups().expire();
+        server.group_store().expire(server.now());
     }
 }
 
 /// Lets sessions come to their end: first those that nothing runs for, at the end of the drain timeout all of them.
 async fn end_sessions<R: Runtime>(runtime: &R, server: &Server) {
     server.sessions().for_each(|session| session.mailbox().command(Letter::Drain));
-    if timeout(runtime, server.settings().drain_timeout, server.all_tasks_ended()).await {
+    let ended = async {
+        server.all_tasks_ended().await;
+        true
+    };
+    let aborted = async {
+        server.aborting().await;
+        false
+    };
+    if timeout(runtime, server.settings().drain_timeout, future::or(ended, aborted)).await == Some(true) {
         return;
     }
-    tracing::warn!(sessions = server.sessions().count(), "the drain timeout is over: closing all sessions");
+    tracing::warn!(sessions = server.sessions().count(), "closing all sessions, whatever still runs");
     server.sessions().for_each(|session| session.mailbox().command(Letter::Close));
-    if !timeout(runtime, server.config().close_timeout(), server.all_tasks_ended()).await {
+    if timeout(runtime, server.config().close_timeout(), server.all_tasks_ended()).await.is_none() {
         tracing::warn!("some handlers still run: leaving them behind");
     }
 }
 
-async fn sleep<R: Runtime>(runtime: &R, duration: Duration) {
+pub(crate) async fn sleep<R: Runtime>(runtime: &R, duration: Duration) {
     let (mut timer, at): (_, Instant) = (runtime.timer(), runtime.now() + duration);
     poll_fn(|cx| timer.poll_until(at, cx)).await;
 }
 
-/// Whether something ended within a time.
-async fn timeout<R: Runtime>(runtime: &R, duration: Duration, task: impl Future<Output = ()>) -> bool {
-    let task = pin!(async {
-        task.await;
-        true
-    });
+/// What something came to, if it ended within a time.
+pub(crate) async fn timeout<R: Runtime, T>(
+    runtime: &R,
+    duration: Duration,
+    task: impl Future<Output = T>,
+) -> Option<T> {
+    let task = pin!(async { Some(task.await) });
     future::or(task, async {
         sleep(runtime, duration).await;
-        false
+        None
     })
     .await
 }
@@ -182,6 +247,9 @@ pub enum ServeError {
         /// What it said.
         error: Error,
     },
+    /// The cluster cannot be reached.
+    #[error("{0}")]
+    Cluster(Error),
     /// A server is served once.
     #[error("this server was served before: build another one")]
     ServedBefore,

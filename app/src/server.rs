@@ -15,12 +15,14 @@ use cereus_transports::Endpoint;
 use event_listener::{Event, listener};
 
 use crate::{
-    BuildError, Error, Groups, IntoBody, PushError, Serializer, Session, Sessions,
-    group::SharedGroupTable,
+    BuildError, Cluster, Error, Groups, IntoBody, PushError, Rpc, Serializer, Session, Sessions, Users,
+    cluster::{Origin, Shared},
+    group::GroupStore,
     hook::{BoxFuture, Callback, catch_panic, run_all},
     mailbox::Letter,
     module::Part,
-    router::Router,
+    remote::Remotes,
+    router::{Router, Target},
     session,
 };
 
@@ -32,8 +34,10 @@ pub struct Server(Arc<Inner>);
 struct Inner {
     parts: Parts,
     sessions: Sessions,
-    groups: SharedGroupTable,
-    clock: OnceLock<Box<dyn Fn() -> Instant + Send + Sync>>,
+    runtime: OnceLock<Runtime>,
+    shared: OnceLock<Arc<Shared>>,
+    draining: AtomicBool,
+    aborting: AtomicBool,
     listening: Mutex<Option<Vec<Endpoint>>>,
     stopping: AtomicBool,
     /// Tasks of connections that have not ended.
@@ -42,14 +46,26 @@ struct Inner {
     changed: Event,
 }
 
+/// What of the runtime that serves it is needed anywhere.
+pub(crate) struct Runtime {
+    pub(crate) now: Box<dyn Fn() -> Instant + Send + Sync>,
+    pub(crate) unix_time: Box<dyn Fn() -> Duration + Send + Sync>,
+    pub(crate) spawn: Box<dyn Fn(BoxFuture<()>) + Send + Sync>,
+    pub(crate) sleep: Box<dyn Fn(Duration) -> BoxFuture<()> + Send + Sync>,
+}
+
 pub(crate) struct Parts {
     pub(crate) router: Router,
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) serializer: Arc<dyn Serializer>,
     pub(crate) callbacks: Callbacks,
+    pub(crate) remotes: Remotes,
     pub(crate) services: Vec<Part>,
+    pub(crate) remote_parts: Vec<Part>,
     pub(crate) modules: Vec<Part>,
     pub(crate) settings: Settings,
+    pub(crate) cluster: Mutex<Option<Cluster>>,
+    pub(crate) groups: GroupStore,
 }
 
 type Listening = Box<dyn Fn(&[Endpoint]) + Send + Sync>;
@@ -67,6 +83,7 @@ pub(crate) struct Settings {
     pub(crate) handler_deadline: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    pub(crate) session_drain: Duration,
     pub(crate) max_mailbox_bytes: usize,
     pub(crate) groups_tick: Duration,
 }
@@ -77,6 +94,7 @@ impl Default for Settings {
             handler_deadline: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
+            session_drain: Duration::ZERO,
             max_mailbox_bytes: 1 << 20,
             groups_tick: Duration::from_secs(30),
         }
@@ -100,8 +118,10 @@ impl Server {
         Self(Arc::new(Inner {
             parts,
             sessions: Sessions::new(),
-            groups: SharedGroupTable::default(),
-            clock: OnceLock::new(),
+            runtime: OnceLock::new(),
+            shared: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
             listening: Mutex::new(None),
             stopping: AtomicBool::new(false),
             tasks: AtomicUsize::new(0),
@@ -119,6 +139,29 @@ impl Server {
         Groups::new(self)
     }
 
+    /// Calls to other servers, and who they are. In a handler take [`Rpc`] as an argument instead: it hands on what came with
+    /// the message, and keeps to its deadline.
+    pub fn rpc(&self) -> Rpc {
+        Rpc::new(self.clone(), Origin::default())
+    }
+
+    /// Users that are bound on frontends of a type, wherever that is.
+    pub fn users(&self, frontend_type: impl Into<Arc<str>>) -> Users {
+        Users::new(self.clone(), frontend_type.into())
+    }
+
+    /// The type of this server.
+    pub fn server_type(&self) -> &str {
+        self.router().server_type()
+    }
+
+    /// Whether it listens, is connected to the bus, and is in the registry: it can do all that it should.
+    pub fn is_ready(&self) -> bool {
+        let listens = self.0.listening.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let joined = self.shared().is_none_or(|shared| shared.is_connected() && shared.is_registered());
+        listens && joined && !self.is_draining()
+    }
+
     /// A module, by its name and type.
     pub fn module<M: Send + Sync + 'static>(&self, name: &str) -> Option<Arc<M>> {
         let part = self.0.parts.modules.iter().find(|part| part.name == name)?;
@@ -132,7 +175,7 @@ impl Server {
 
     /// The time on the clock of the runtime that serves this; the epoch before it is served.
     pub fn now(&self) -> Instant {
-        self.0.clock.get().map_or(Instant::EPOCH, |clock| clock())
+        self.0.runtime.get().map_or(Instant::EPOCH, |runtime| (runtime.now)())
     }
 
     /// Pushes to every session, encoded once. Returns how many sessions took it.
@@ -165,13 +208,8 @@ impl Server {
         Ok(taken)
     }
 
-    /// Pushes to users, encoded once. Returns those that were not reached: without a session here, or whose session takes
-    /// no more.
-    ///
-    /// # Errors
-    ///
-    /// The push itself is at fault.
-    pub fn push_to_users(
+    /// Pushes to users that are bound here, encoded once. Returns those that were not reached.
+    pub(crate) fn push_to_local_users(
         &self,
         uids: &[impl AsRef<str>],
         route: impl Into<Route>,
@@ -185,9 +223,9 @@ impl Server {
         Ok(uids.iter().map(AsRef::as_ref).filter(|uid| !reached(uid)).map(Arc::from).collect())
     }
 
-    /// Kicks users. Returns those without a session here.
-    pub fn kick_users(&self, uids: &[impl AsRef<str>], reason: Option<&str>) -> Vec<Arc<str>> {
-        let found = |uid: &str| self.sessions().by_uid(uid).map(|session| session.kick(reason)).is_some();
+    /// Kicks users that are bound here. Returns those without a session.
+    pub(crate) fn kick_local_users(&self, uids: &[impl AsRef<str>]) -> Vec<Arc<str>> {
+        let found = |uid: &str| self.sessions().by_uid(uid).map(|session| drop(session.kick(None))).is_some();
         uids.iter().map(AsRef::as_ref).filter(|uid| !found(uid)).map(Arc::from).collect()
     }
 
@@ -203,6 +241,24 @@ impl Server {
             }
             changed.await;
         }
+    }
+
+    /// Prepares the end: the server leaves the registry and takes no new clients. Those that are there go on until they leave
+    /// or `session_drain` is over; then it [shuts down](Self::shutdown). A second call does nothing.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+        self.0.changed.notify(usize::MAX);
+    }
+
+    /// Whether it takes no new clients any more.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire) || self.is_stopping()
+    }
+
+    /// As [`shutdown`](Self::shutdown), without waiting for anything that runs.
+    pub fn abort(&self) {
+        self.0.aborting.store(true, Ordering::Release);
+        self.shutdown();
     }
 
     /// Stops serving: no new clients, no new messages; handlers that run may end within the drain timeout; then sessions
@@ -249,21 +305,93 @@ impl Server {
         self.0.parts.settings.max_mailbox_bytes
     }
 
-    pub(crate) fn group_table(&self) -> &SharedGroupTable {
-        &self.0.groups
+    pub(crate) fn group_store(&self) -> &GroupStore {
+        &self.0.parts.groups
+    }
+
+    pub(crate) fn remotes(&self) -> &Remotes {
+        &self.0.parts.remotes
+    }
+
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.0.shared.get()
+    }
+
+    pub(crate) fn set_shared(&self, shared: Arc<Shared>) {
+        // A server is served once.
+        let _ = self.0.shared.set(shared);
+    }
+
+    pub(crate) fn take_cluster(&self) -> Option<Cluster> {
+        self.0.parts.cluster.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The time of day.
+    pub(crate) fn unix_nanos(&self) -> u64 {
+        self.0.runtime.get().map_or(0, |runtime| (runtime.unix_time)().as_nanos() as u64)
+    }
+
+    /// Runs a task to its end, without anybody waiting for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = self.0.runtime.get() {
+            (runtime.spawn)(Box::pin(task));
+        }
+    }
+
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        if let Some(runtime) = self.0.runtime.get() {
+            (runtime.sleep)(duration).await;
+        }
+    }
+
+    /// Where a message of a client goes.
+    pub(crate) fn find_target(&self, route: &Route, is_request: bool) -> Result<Target, Error> {
+        let target = self.router().find(route, self.shared().map(|shared| &shared.forwards))?;
+        if let Target::Local(endpoint) = target {
+            let endpoint = self.router().endpoint(endpoint);
+            if is_request && !endpoint.answers {
+                let text = format!("`{}` is not answered: send a notify", endpoint.route);
+                return Err(Error::new(Error::BAD_REQUEST, text));
+            }
+        }
+        Ok(target)
+    }
+
+    pub(crate) fn target_deadline(&self, target: Target) -> Duration {
+        match target {
+            Target::Local(endpoint) => self.router().endpoint(endpoint).deadline,
+            Target::Forward(_) => self.settings().handler_deadline,
+        }
+    }
+
+    /// How many messages of a session run at the same time; `None`: one after the other.
+    pub(crate) fn target_concurrency(&self, target: Target) -> Option<usize> {
+        match target {
+            Target::Local(endpoint) => self.router().endpoint(endpoint).concurrency,
+            Target::Forward(forward) => self.shared()?.forwards.concurrency(forward),
+        }
+    }
+
+    /// What is counted together.
+    pub(crate) fn target_group(&self, target: Target) -> (bool, u32) {
+        match target {
+            Target::Local(endpoint) => (false, self.router().endpoint(endpoint).service),
+            Target::Forward(forward) => (true, forward),
+        }
     }
 
     pub(crate) fn error_body(&self, error: &Error) -> Bytes {
         self.0.parts.serializer.error(error)
     }
 
-    pub(crate) fn parts(&self) -> (&[Part], &[Part]) {
-        (&self.0.parts.services, &self.0.parts.modules)
+    /// The parts that are started and stopped, in the order in which they are started.
+    pub(crate) fn parts(&self) -> [&[Part]; 3] {
+        [&self.0.parts.services, &self.0.parts.remote_parts, &self.0.parts.modules]
     }
 
-    /// Starts the clock. Only one `serve` can.
-    pub(crate) fn set_clock(&self, clock: impl Fn() -> Instant + Send + Sync + 'static) -> bool {
-        self.0.clock.set(Box::new(clock)).is_ok()
+    /// Tells what serves it. Only one `serve` can.
+    pub(crate) fn set_runtime(&self, runtime: Runtime) -> bool {
+        self.0.runtime.set(runtime).is_ok()
     }
 
     pub(crate) fn set_listening(&self, endpoints: Vec<Endpoint>) {
@@ -276,6 +404,18 @@ impl Server {
 
     pub(crate) async fn stopping(&self) {
         self.wait_until(Self::is_stopping).await;
+    }
+
+    pub(crate) async fn draining(&self) {
+        self.wait_until(Self::is_draining).await;
+    }
+
+    pub(crate) async fn aborting(&self) {
+        self.wait_until(|server| server.0.aborting.load(Ordering::Acquire)).await;
+    }
+
+    pub(crate) async fn all_sessions_ended(&self) {
+        self.wait_until(|server| server.sessions().count() == 0).await;
     }
 
     pub(crate) async fn all_tasks_ended(&self) {
@@ -310,8 +450,16 @@ impl Server {
         true
     }
 
+    /// A session is gone.
+    pub(crate) fn session_ended(&self) {
+        if self.is_draining() {
+            self.0.changed.notify(usize::MAX);
+        }
+    }
+
     /// Runs what is to be run when a session has ended.
     pub(crate) async fn after_close(&self, session: Session) {
+        session.leave_cluster().await;
         for callback in session.take_on_close() {
             catch_panic("a session's on-close callback", async move { callback().await }).await;
         }

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Handler, IntoNothing, IntoReply, Lifecycle,
+    Context, Handler, IntoNothing, IntoReply, Lifecycle,
     handler::{self, UnboundHandler},
     module::DynLifecycle,
 };
@@ -38,7 +38,7 @@ pub(crate) struct Entry<S> {
     pub(crate) answers: bool,
     /// The serializers that its argument and its result belong to.
     pub(crate) formats: [Option<&'static str>; 2],
-    pub(crate) handler: UnboundHandler<S>,
+    pub(crate) handler: UnboundHandler<S, Context>,
 }
 
 impl<S: Send + Sync + 'static> Service<S> {

@@ -35,7 +35,7 @@ impl Sessions {
 
     /// How many there are: one for each open connection.
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.count.load(Ordering::Acquire)
     }
 
     /// The session with this id.
@@ -57,8 +57,13 @@ impl Sessions {
         }
     }
 
+    /// An id that no other session of this process has, here or on a frontend.
+    pub(crate) fn next_id(&self) -> SessionId {
+        SessionId::new(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     pub(crate) fn create(&self, peer: SocketAddr, server: Server) -> Session {
-        let id = SessionId::new(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = self.next_id();
         let session = Session::new(id, peer, server);
         self.id_shard(id).insert(id, session.clone());
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +100,8 @@ impl Sessions {
     pub(crate) fn remove(&self, session: &Session) {
         session.set_closed();
         if self.id_shard(session.id()).remove(&session.id()).is_some() {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.count.fetch_sub(1, Ordering::AcqRel);
+            session.server().session_ended();
         }
         session.uids().for_each(|uid| self.remove_uid(&uid, session));
     }

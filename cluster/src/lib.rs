@@ -6,9 +6,17 @@
 #![forbid(unsafe_code)]
 
 mod bus;
+#[cfg(any(feature = "etcd", feature = "grpc", feature = "nats"))]
+mod background;
 mod calls;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod in_process;
 pub mod names;
+#[cfg(feature = "nats")]
+mod nats;
 mod node;
 mod policy;
 mod propagated;
@@ -23,7 +31,13 @@ pub use bus::{
     Address, Addressing, Bus, BusError, BusEvent, BusEvents, BusSender, Kind, ReplyTo, Transmit, Undelivered, bus_queue,
 };
 pub use calls::{CallId, CallStats};
+#[cfg(feature = "etcd")]
+pub use etcd::{Etcd, EtcdBindings, EtcdGroups};
+#[cfg(feature = "grpc")]
+pub use grpc::Grpc;
 pub use in_process::{InProcess, InProcessBus, InProcessRegistry};
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub use node::{CallError, ClusterEvent, ClusterNode, NodeConfig};
 pub use policy::Policy;
 pub use propagated::{Hop, Propagated, PropagatedError};

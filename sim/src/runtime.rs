@@ -277,6 +277,11 @@ impl Runtime for SimRuntime {
         Self::now(self)
     }
 
+    /// 1970 began when this clock did.
+    fn unix_time(&self) -> Duration {
+        self.now() - Instant::EPOCH
+    }
+
     async fn bind(&self, mut address: SocketAddr) -> io::Result<SimListener> {
         let mut state = self.state();
         if address.port() == 0 {

@@ -318,7 +318,7 @@ pub(crate) fn arguments_come_from_the_context(on: On) {
         Raw(body): Raw,
     ) -> Json<Seen> {
         let left = deadline.remaining(&server);
-        let in_time = left > Duration::ZERO && left <= Duration::from_secs(30) && peer == session.peer();
+        let in_time = left > Duration::ZERO && left <= Duration::from_secs(30) && Some(peer) == session.peer();
         let body = String::from_utf8_lossy(&body).into_owned();
         Json(Seen(name.0.into(), route.as_str().unwrap_or_default().into(), id.to_string(), body, in_time))
     }

@@ -8,6 +8,7 @@ use std::{
     io,
     net::SocketAddr,
     task::{Context, Poll},
+    time::{Duration, SystemTime},
 };
 
 use cereus_core::Instant;
@@ -27,6 +28,11 @@ pub trait Runtime: Clone + fmt::Debug + Send + Sync + Unpin + 'static {
 
     /// The time since an epoch that stays the same as long as this value and its clones live.
     fn now(&self) -> Instant;
+
+    /// The time of day, since 1970. Only what is told to others depends on it.
+    fn unix_time(&self) -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
 
     /// Listens on an address.
     fn bind(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;

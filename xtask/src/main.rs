@@ -1,35 +1,39 @@
 //! The project's own commands: `cargo xtask --help`.
 
-use std::{
-    env,
-    error::Error,
-    fs,
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+mod foreground;
+mod proto;
+mod services;
+mod test;
+mod tools;
 
-use prost_build::{Config, Module};
-use protox::Compiler;
+use std::{env, error, io, io::Write, process::ExitCode};
 
 const HELP: &str = "\
-The project's own commands.
+The project's own commands. Each tells more with --help.
 
-    cargo xtask proto            generates cluster/src/generated/protos.rs from cluster/proto
-    cargo xtask proto --check    fails when that file is not what would be generated
+    cargo xtask test [ARGUMENTS]    runs every test, those with NATS, etcd and Go included
+    cargo xtask services            finds or gets what those tests run, and tells where it is
+    cargo xtask services --run      runs NATS and etcd until Ctrl-C, for the examples
+    cargo xtask proto [--check]     generates cluster/src/generated/protos.rs from cluster/proto
 ";
 
-const PACKAGE: &str = "protos";
+/// Says what failed and what to do.
+type Error = Box<dyn error::Error>;
+type Done = Result<(), Error>;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        ["proto"] => proto(false),
-        ["proto", "--check"] => proto(true),
-        ["--help" | "-h" | "help"] | ["proto", "--help" | "-h"] => {
-            io::stdout().write_all(HELP.as_bytes()).map_err(Into::into)
-        }
+        ["--help" | "-h" | "help"] => print(HELP),
+        ["proto", "--help" | "-h"] => print(proto::HELP),
+        ["proto"] => proto::run(false),
+        ["proto", "--check"] => proto::run(true),
+        ["services", "--help" | "-h"] => print(services::HELP),
+        ["services"] => services::tell(),
+        ["services", "--run"] => foreground::run(),
+        ["test", "--help" | "-h"] => print(test::HELP),
+        ["test", ref arguments @ ..] => test::run(arguments),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);
@@ -44,32 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes, or only checks, the code of the envelopes.
-fn proto(check: bool) -> Result<(), Box<dyn Error>> {
-    let cluster = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster"));
-    let target = cluster.join("src/generated/protos.rs");
-    let code = generate(&cluster.join("proto"))?;
-    if !check {
-        fs::create_dir_all(target.with_file_name(""))?;
-        fs::write(target, code)?;
-    } else if fs::read_to_string(target).ok().as_ref() != Some(&code) {
-        return Err("cluster/src/generated/protos.rs is not what cluster/proto says: run `cargo xtask proto`".into());
-    }
-    Ok(())
-}
-
-/// The code for every `.proto` file of a folder.
-fn generate(folder: &Path) -> Result<String, Box<dyn Error>> {
-    let mut files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
-    files.sort();
-    let descriptors = Compiler::new([folder])?
-        .include_source_info(true)
-        .include_imports(true)
-        .open_files(files)?
-        .file_descriptor_set();
-    let module = Module::from_protobuf_package_name(PACKAGE);
-    let files = descriptors.file.into_iter().map(|file| (module.clone(), file)).collect();
-    let mut modules = Config::new().bytes(["."]).btree_map(["."]).generate(files)?;
-    modules.remove(&module).ok_or_else(|| format!("{} has no message", folder.display()).into())
+/// Writes what was asked for; all else that is told goes to stderr.
+fn print(text: &str) -> Done {
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }

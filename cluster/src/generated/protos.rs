@@ -8,6 +8,22 @@ pub struct BindMsg {
     #[prost(string, tag = "2")]
     pub fid: ::prost::alloc::string::String,
 }
+/// A push for many users of one frontend.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Multicast {
+    #[prost(string, tag = "1")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+    #[prost(string, repeated, tag = "3")]
+    pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The users that it did not reach there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unreached {
+    #[prost(string, repeated, tag = "1")]
+    pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// The documentation of a server's handlers and remotes, as JSON.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Doc {

@@ -4,6 +4,7 @@ use cereus_app::{Error, Raw, Server, Service, Session, State};
 use cereus_core::{ClientEvent, CloseReason, Instant};
 use cereus_sim::SimRuntime;
 use cereus_transports::rt::Runtime;
+use futures_lite::future::block_on as now;
 
 use super::support::{Client, MINUTE, NANO, SECOND, app, serve};
 
@@ -64,7 +65,7 @@ fn a_kick_lets_the_request_that_runs_be_answered_and_tells_the_reason() {
     let (clock, kicking) = (runtime.clone(), server.clone());
     runtime.spawn(async move {
         clock.sleep(SECOND).await;
-        assert!(kicking.kick_users(&["ada"], Some("cheating")).is_empty());
+        kicking.sessions().by_uid("ada").expect("she is there").kick(Some("cheating")).await.expect("it is done");
     });
 
     runtime.advance(3 * SECOND - NANO);
@@ -82,15 +83,15 @@ fn a_kick_lets_the_request_that_runs_be_answered_and_tells_the_reason() {
 fn a_group_goes_away_at_the_first_tick_after_its_time_to_live() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, app(&runtime).groups_tick(10 * SECOND));
-    server.groups().create_with_ttl("raid", MINUTE).expect("it is new");
-    server.groups().create("lobby").expect("it is new");
+    now(server.groups().create_with_ttl("raid", MINUTE)).expect("it is new");
+    now(server.groups().create("lobby")).expect("it is new");
     runtime.advance(25 * SECOND);
-    server.groups().renew_ttl("raid").expect("it is there");
+    now(server.groups().renew_ttl("raid")).expect("it is there");
 
     // Its time ends at 85 s, between two ticks.
     runtime.advance(65 * SECOND - NANO);
-    assert_eq!(server.groups().count("raid"), Ok(0));
+    assert_eq!(now(server.groups().count("raid")), Ok(0));
     runtime.advance(NANO);
-    assert!(server.groups().count("raid").is_err());
-    assert_eq!(server.groups().count("lobby"), Ok(0));
+    assert!(now(server.groups().count("raid")).is_err());
+    assert_eq!(now(server.groups().count("lobby")), Ok(0));
 }

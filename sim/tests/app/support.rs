@@ -63,15 +63,20 @@ struct Side {
 impl Client {
     /// A client that has shaken hands.
     pub(crate) fn connect(runtime: &SimRuntime) -> Self {
-        let client = Self::start(runtime);
+        Self::connect_to(runtime, ADDRESS)
+    }
+
+    /// A client of the server at this address that has shaken hands.
+    pub(crate) fn connect_to(runtime: &SimRuntime, address: SocketAddr) -> Self {
+        let client = Self::start(runtime, address);
         runtime.run_until(|| client.count(|event| matches!(event, ClientEvent::Connected(_))) == 1);
         // The acknowledgement is on its way.
         runtime.run_idle();
         client
     }
 
-    fn start(runtime: &SimRuntime) -> Self {
-        let mut connecting = Box::pin(runtime.connect(ADDRESS));
+    fn start(runtime: &SimRuntime, address: SocketAddr) -> Self {
+        let mut connecting = Box::pin(runtime.connect(address));
         let connected = connecting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let Poll::Ready(Ok(stream)) = connected else { panic!("a server listens: {connected:?}") };
         let side = Arc::new(Mutex::new(Side {
@@ -92,10 +97,24 @@ impl Client {
     }
 
     /// Sends a request.
-    pub(crate) fn request(&self, route: &'static str, body: &'static str) -> MessageId {
+    pub(crate) fn request(&self, route: &'static str, body: impl Into<Bytes>) -> MessageId {
         let id = self.lock().connection.request(&Route::from_static(route), body);
         self.wake();
         id.expect("it is connected")
+    }
+
+    /// Sends a notify.
+    pub(crate) fn notify(&self, route: &'static str, body: impl Into<Bytes>) {
+        let sent = self.lock().connection.notify(&Route::from_static(route), body);
+        self.wake();
+        sent.expect("it is connected");
+    }
+
+    /// Sends a request and runs until it is answered.
+    pub(crate) fn ask(&self, route: &'static str, body: impl Into<Bytes>) -> Result<Bytes, Bytes> {
+        let id = self.request(route, body);
+        self.runtime.run_until(|| self.answer(id).is_some() || self.closed().is_some());
+        self.answer(id).unwrap_or_else(|| panic!("closed before the answer: {:?}", self.events())).1
     }
 
     /// While it does not read, what the server sends stays where it is.

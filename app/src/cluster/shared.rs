@@ -1,0 +1,313 @@
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use cereus_cluster::{
+    Address, CallError, CallId, CallStats, ClusterEvent, ClusterNode, Kind, Policy, ReplyTo, ServerInfo, Servers,
+    protos::Response,
+};
+use cereus_core::Instant;
+use event_listener::{Event, listener};
+
+use crate::cluster::{Call, Cluster, DynBindings, DynBus, Forwards, Incoming, Settings, bindings::Bound};
+
+/// What all parts of a running server know of the cluster.
+pub(crate) struct Shared {
+    pub(crate) own: Arc<ServerInfo>,
+    pub(crate) bus: Arc<dyn DynBus>,
+    pub(crate) storage: Option<Arc<dyn DynBindings>>,
+    pub(crate) settings: Settings,
+    pub(crate) forwards: Forwards,
+    pub(crate) bound: Bound,
+    pub(crate) incoming: Arc<Incoming>,
+    pub(crate) calls_policy: Policy,
+    clock: Box<dyn Fn() -> Instant + Send + Sync>,
+    servers: RwLock<Arc<Servers>>,
+    state: Mutex<State>,
+    /// Told when something happened that somebody may wait for.
+    changed: Event,
+}
+
+struct State {
+    node: ClusterNode,
+    /// By the slots of the calls.
+    waiting: Vec<Waiting>,
+    facts: Facts,
+    task: Option<Waker>,
+    /// When the task wakes by itself.
+    armed: Option<Instant>,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) synced: bool,
+    pub(crate) registered: bool,
+    pub(crate) left: bool,
+    /// The server has come to its end: nothing is sent or taken in any more.
+    pub(crate) ended: bool,
+}
+
+#[derive(Default)]
+enum Waiting {
+    #[default]
+    Nobody,
+    For(Option<Waker>),
+    Done(Result<Response, CallError>),
+}
+
+impl Shared {
+    pub(crate) fn new(cluster: &mut Cluster, own: ServerInfo, clock: Box<dyn Fn() -> Instant + Send + Sync>) -> Self {
+        let own = Arc::new(own);
+        let node = ClusterNode::new(Arc::clone(&own), cluster.node.clone());
+        Self {
+            bus: Arc::clone(&cluster.bus),
+            storage: cluster.bindings.clone(),
+            settings: cluster.settings,
+            forwards: Forwards::new(std::mem::take(&mut cluster.forwards), std::mem::take(&mut cluster.others)),
+            bound: Bound::default(),
+            incoming: Arc::default(),
+            calls_policy: Policy::random(crate::random::seed()),
+            clock,
+            servers: RwLock::new(Arc::clone(node.servers())),
+            state: Mutex::new(State { node, waiting: Vec::new(), facts: Facts::default(), task: None, armed: None }),
+            own,
+            changed: Event::new(),
+        }
+    }
+
+    /// Who is there.
+    pub(crate) fn servers(&self) -> Arc<Servers> {
+        Arc::clone(&self.servers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What requests carry: the own id, if clients connect here.
+    pub(crate) fn frontend_id(&self) -> String {
+        if self.own.frontend { self.own.id.clone() } else { String::new() }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    /// When a call ends that may take so long, and that must not outlive what it is part of.
+    pub(crate) fn deadline(&self, timeout: Option<Duration>, outer: Option<Instant>) -> Instant {
+        let own = self.now() + timeout.unwrap_or(self.settings.request_timeout);
+        outer.map_or(own, |outer| outer.min(own))
+    }
+
+    /// Sends something that is answered.
+    pub(crate) fn call(
+        self: &Arc<Self>,
+        to: Address,
+        kind: Kind,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Call, CallError> {
+        let mut state = self.lock();
+        let call = state.node.send_call(to, kind, payload, deadline)?;
+        if state.waiting.len() <= call.slot() {
+            state.waiting.resize_with(call.slot() + 1, Waiting::default);
+        }
+        state.waiting[call.slot()] = Waiting::For(None);
+        let late = state.armed.is_none_or(|armed| deadline < armed);
+        self.flush(&mut state, late);
+        drop(state);
+        Ok(Call::new(Arc::clone(self), call))
+    }
+
+    /// Sends something that nobody answers.
+    pub(crate) fn send(&self, to: Address, kind: Kind, payload: Bytes) -> Result<(), CallError> {
+        let mut state = self.lock();
+        state.node.send(to, kind, payload)?;
+        self.flush(&mut state, false);
+        Ok(())
+    }
+
+    /// Answers another server.
+    pub(crate) fn reply(&self, to: ReplyTo, response: &impl prost::Message) {
+        let mut state = self.lock();
+        state.node.reply(to, response);
+        self.flush(&mut state, false);
+    }
+
+    /// Hands over to the bus what it takes. The lock is held: what is sent first goes first.
+    fn flush(&self, state: &mut State, mut wake: bool) {
+        while let Some(transmit) = state.node.poll_transmit() {
+            if let Err(transmit) = self.bus.send(transmit) {
+                state.node.return_transmit(transmit, self.now());
+                wake = true;
+                break;
+            }
+        }
+        if wake && let Some(task) = &state.task {
+            task.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn poll_call(&self, call: CallId, cx: &Context<'_>) -> Poll<Result<Response, CallError>> {
+        let mut state = self.lock();
+        let waiting = &mut state.waiting[call.slot()];
+        match std::mem::take(waiting) {
+            Waiting::Done(result) => Poll::Ready(result),
+            Waiting::For(_) | Waiting::Nobody => {
+                *waiting = Waiting::For(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Nobody waits for the call any more. `give_up`: nor is it to be sent, if it was not.
+    pub(crate) fn forget_call(&self, call: CallId, give_up: bool) {
+        let mut state = self.lock();
+        state.waiting[call.slot()] = Waiting::Nobody;
+        if give_up {
+            state.node.cancel(call);
+        }
+    }
+
+    /// Looks who is there.
+    pub(crate) fn watch(&self) {
+        self.command(ClusterNode::watch);
+    }
+
+    /// Puts the own record into the registry.
+    pub(crate) fn join(&self) {
+        self.command(ClusterNode::join);
+    }
+
+    /// Takes the own record out of the registry.
+    pub(crate) fn leave(&self) {
+        self.command(ClusterNode::leave);
+    }
+
+    /// The end.
+    pub(crate) fn end(&self) {
+        self.lock().facts.ended = true;
+        self.command(|_| ());
+    }
+
+    fn command(&self, command: impl FnOnce(&mut ClusterNode)) {
+        let mut state = self.lock();
+        command(&mut state.node);
+        self.flush(&mut state, true);
+        drop(state);
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        self.lock().facts
+    }
+
+    pub(crate) async fn wait_until(&self, holds: impl Fn(&Facts) -> bool) {
+        loop {
+            listener!(self.changed => changed);
+            if holds(&self.facts()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.lock().node.is_connected()
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.lock().node.is_registered()
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.lock().node.calls_in_flight()
+    }
+
+    pub(crate) fn call_stats(&self) -> CallStats {
+        *self.lock().node.call_stats()
+    }
+
+    /// Lets the machine take something in, and does what is to be done afterwards. Only the task does this.
+    pub(crate) fn drive(&self, now: Instant, input: impl FnOnce(&mut ClusterNode), output: &mut Output) {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        input(&mut state.node);
+        while let Some(event) = state.node.poll_event() {
+            if let Some(event) = self.note(&mut state, event, &mut wakers) {
+                output.events.push(event);
+            }
+        }
+        while let Some(command) = state.node.poll_registry() {
+            output.commands.push(command);
+        }
+        self.flush(&mut state, false);
+        state.armed = state.node.poll_timeout();
+        output.wake_at = state.armed.map(|at| at.max(now));
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// What of an event concerns only this; the rest is handed on.
+    fn note(&self, state: &mut State, event: ClusterEvent, wakers: &mut Vec<Waker>) -> Option<ClusterEvent> {
+        let facts = &mut state.facts;
+        match event {
+            ClusterEvent::Finished { call, result } => {
+                match std::mem::take(&mut state.waiting[call.slot()]) {
+                    Waiting::For(waker) => {
+                        state.waiting[call.slot()] = Waiting::Done(result);
+                        wakers.extend(waker);
+                    }
+                    Waiting::Nobody | Waiting::Done(_) => return Some(ClusterEvent::Finished { call, result }),
+                }
+                return None;
+            }
+            ClusterEvent::Synced => facts.synced = true,
+            ClusterEvent::Registered => facts.registered = true,
+            ClusterEvent::Left => facts.left = true,
+            event => {
+                if let ClusterEvent::Server(_) = event {
+                    let servers = Arc::clone(state.node.servers());
+                    *self.servers.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&servers);
+                }
+                return Some(event);
+            }
+        }
+        self.changed.notify(usize::MAX);
+        Some(event)
+    }
+
+    /// Waits until the bus took something.
+    pub(crate) async fn room(&self) {
+        listener!(self.changed => changed);
+        changed.await;
+    }
+
+    /// The task that is to be woken when there is something for it to do.
+    pub(crate) fn set_task(&self, waker: &Waker) {
+        let mut state = self.lock();
+        if !state.task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            state.task = Some(waker.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics with the lock held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the machine wants done.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) events: Vec<ClusterEvent>,
+    pub(crate) commands: Vec<cereus_cluster::RegistryCommand>,
+    pub(crate) wake_at: Option<Instant>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("own", &self.own).field("servers", &self.servers().len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,222 @@
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use bytes::Bytes;
+use cereus_cluster::{
+    Address, Addressing, Kind, ServerInfo, names,
+    protos::{KickMsg, Multicast, Push, Unreached},
+};
+use cereus_core::Route;
+use prost::Message;
+
+use crate::{
+    Error, IntoBody, PushError, Rpc, Server,
+    cluster::{Origin, Shared},
+    session,
+};
+
+/// Users by their uids, wherever they are bound on frontends of one type (specification, section 13.4).
+///
+/// ```
+/// use cereus_app::{Error, Json, Server};
+///
+/// async fn tell(server: Server, Json(text): Json<String>) -> Result<(), Error> {
+///     let missed = server.users("connector").push(&["u1", "u2"], "onTell", Json(&text)).await?;
+///     server.users("connector").push_to_group("room-7", "onTell", Json(&text)).await?;
+///     let _ = (missed, server.users("connector").kick(&["u3"]).await);
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Users {
+    server: Server,
+    frontend_type: Arc<str>,
+}
+
+impl Users {
+    pub(crate) const fn new(server: Server, frontend_type: Arc<str>) -> Self {
+        Self { server, frontend_type }
+    }
+
+    /// Pushes to users. The body is encoded once. Between Cereus servers one message goes to each frontend, however many
+    /// users there are; frontends of Go get one for each user, and nobody learns whether it found him.
+    ///
+    /// Returns those that were not reached.
+    ///
+    /// # Errors
+    ///
+    /// The push itself is at fault.
+    pub async fn push(
+        &self,
+        uids: &[impl AsRef<str> + Sync],
+        route: impl Into<Route>,
+        body: impl IntoBody,
+    ) -> Result<Vec<Arc<str>>, PushError> {
+        let route = route.into();
+        let body = session::encode(&self.server, &route, body)?;
+        let uids: Vec<Arc<str>> = uids.iter().map(|uid| Arc::from(uid.as_ref())).collect();
+        self.push_encoded(uids, route, body).await
+    }
+
+    /// Pushes to the members of a group. Returns those that were not reached.
+    ///
+    /// # Errors
+    ///
+    /// There is no such group, or the push itself is at fault.
+    pub async fn push_to_group(
+        &self,
+        group: &str,
+        route: impl Into<Route>,
+        body: impl IntoBody,
+    ) -> Result<Vec<Arc<str>>, Error> {
+        let route = route.into();
+        let body = session::encode(&self.server, &route, body)?;
+        let members = self.server.groups().members(group).await?;
+        Ok(self.push_encoded(members, route, body).await?)
+    }
+
+    async fn push_encoded(&self, uids: Vec<Arc<str>>, route: Route, body: Bytes) -> Result<Vec<Arc<str>>, PushError> {
+        let here = &*self.frontend_type == self.server.server_type();
+        let uids = if here { self.server.push_to_local_users(&uids, route.clone(), body.clone())? } else { uids };
+        let Some(shared) = self.server.shared() else {
+            return Ok(uids);
+        };
+        let route = route.as_str().ok_or_else(|| PushError::Body("the route is no text".to_owned()))?;
+        let uids = self.multicast(shared, uids, route, &body).await;
+        self.push_one_by_one(shared, uids, route, &body).await
+    }
+
+    /// One message to each frontend that understands it. Returns those that none of them has.
+    async fn multicast(
+        &self,
+        shared: &Arc<Shared>,
+        mut uids: Vec<Arc<str>>,
+        route: &str,
+        body: &Bytes,
+    ) -> Vec<Arc<str>> {
+        let servers = shared.servers();
+        let frontends: Vec<_> = self.frontends(&servers, shared).filter(|server| server.is_cereus()).collect();
+        let rpc = Rpc::new(self.server.clone(), Origin::default());
+        let mut missed = Vec::new();
+        while !uids.is_empty() && !frontends.is_empty() {
+            let rest = uids.split_off(uids.len().min(MAX_UIDS));
+            let message = Multicast {
+                route: route.to_owned(),
+                data: body.clone(),
+                uids: uids.iter().map(|uid| uid.to_string()).collect(),
+            };
+            let data = Bytes::from(message.encode_to_vec());
+            let calls: Vec<_> =
+                frontends.iter().map(|server| rpc.cast(server, names::sys::MULTICAST, data.clone())).collect();
+            let mut nowhere: BTreeSet<Arc<str>> = uids.into_iter().collect();
+            for call in calls {
+                let answer = match call {
+                    Ok(call) => call.await,
+                    Err(error) => Err(error),
+                };
+                match answer.and_then(|data| Ok(Unreached::decode(data)?)) {
+                    Ok(Unreached { uids }) => {
+                        let unreached: BTreeSet<_> = uids.iter().map(String::as_str).collect();
+                        nowhere.retain(|uid| unreached.contains(&**uid));
+                    }
+                    Err(error) => tracing::debug!(%error, "a frontend could not be told to push"),
+                }
+            }
+            missed.extend(nowhere);
+            uids = rest;
+        }
+        missed.append(&mut uids);
+        missed
+    }
+
+    /// One message for each user, for frontends that know no other.
+    async fn push_one_by_one(
+        &self,
+        shared: &Arc<Shared>,
+        uids: Vec<Arc<str>>,
+        route: &str,
+        body: &Bytes,
+    ) -> Result<Vec<Arc<str>>, PushError> {
+        let mut missed = Vec::new();
+        if uids.is_empty() || !self.frontends(&shared.servers(), shared).any(|server| !server.is_cereus()) {
+            return Ok(uids);
+        }
+        for uid in uids {
+            let push = Push { route: route.to_owned(), uid: uid.to_string(), data: body.clone() };
+            let sent = match self.address(shared, &uid).await {
+                Some(to) => shared.send(to, Kind::Push, push.encode_to_vec().into()).is_ok(),
+                None => false,
+            };
+            if !sent {
+                missed.push(uid);
+            }
+        }
+        Ok(missed)
+    }
+
+    /// Kicks users. Returns those that were not reached. One that is bound here is kicked whatever the type of this server is.
+    pub async fn kick(&self, uids: &[impl AsRef<str> + Sync]) -> Vec<Arc<str>> {
+        let mut missed = self.server.kick_local_users(uids);
+        let Some(shared) = self.server.shared() else {
+            return missed;
+        };
+        let servers = shared.servers();
+        if self.frontends(&servers, shared).next().is_none() {
+            return missed;
+        }
+        let mut calls = Vec::new();
+        for uid in missed.drain(..) {
+            let kick = KickMsg { user_id: uid.to_string() }.encode_to_vec();
+            let called = match self.address(shared, &uid).await {
+                Some(to) => shared.call(to, Kind::Kick, kick.into(), shared.deadline(None, None)).ok(),
+                None => None,
+            };
+            calls.push((uid, called));
+        }
+        let mut missed = Vec::new();
+        for (uid, call) in calls {
+            let reached = match call {
+                Some(call) => match call.await {
+                    // Whoever subscribed to the user has him, and others than Cereus never answer.
+                    Ok(_) | Err(cereus_cluster::CallError::Timeout) => true,
+                    Err(_) => false,
+                },
+                None => false,
+            };
+            if !reached {
+                missed.push(uid);
+            }
+        }
+        missed
+    }
+
+    async fn address(&self, shared: &Shared, uid: &Arc<str>) -> Option<Address> {
+        match shared.bus.addressing() {
+            Addressing::Servers => {
+                let found = shared.find_user(&self.frontend_type, uid).await;
+                found
+                    .inspect_err(|error| tracing::warn!(%error, "a user could not be looked up"))
+                    .ok()?
+                    .map(Address::Server)
+            }
+            _ => Some(Address::User { frontend_type: Arc::clone(&self.frontend_type), uid: Arc::clone(uid) }),
+        }
+    }
+
+    /// The frontends of the type, but this server.
+    fn frontends<'a>(
+        &self,
+        servers: &'a cereus_cluster::Servers,
+        shared: &'a Shared,
+    ) -> impl Iterator<Item = &'a Arc<ServerInfo>> + use<'a> {
+        servers.of_type(&self.frontend_type).iter().filter(|server| server.frontend && server.id != shared.own.id)
+    }
+}
+
+/// How many users one message names: with uids of a usual length it stays far below what a bus carries.
+const MAX_UIDS: usize = 10_000;
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").field("frontend_type", &self.frontend_type).finish_non_exhaustive()
+    }
+}
