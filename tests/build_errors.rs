@@ -1,9 +1,12 @@
 //! Every mistake in the making of an app: all are told at once, and each text says what to change.
-#![cfg(all(feature = "json"))]
+#![cfg(feature = "json")]
 
 use std::time::Duration;
 
-use cereus::{App, BuildError, Json, Lifecycle, Module, Protobuf, ProtobufSerializer, Raw, Service};
+use cereus::{
+    App, BuildError, Bytes, Cluster, Forward, InProcess, Json, Lifecycle, Module, Protobuf, ProtobufSerializer, Raw, Remote,
+    Service,
+};
 
 struct Part(&'static str);
 
@@ -91,7 +94,6 @@ fn every_mistake_is_told_at_once() {
         format!("the service `{service}` has a deadline or a concurrency of zero: none of its handlers could run")
     };
     let mut expected = vec![
-        name("server type", "a.b"),
         name("service", ""),
         name("service", "a.b"),
         name("handler", "c.d"),
@@ -100,6 +102,7 @@ fn every_mistake_is_told_at_once() {
         "there are two handlers for `chat.say`: remove or rename one".into(),
         "there are two handlers for `mapped.join`: remove or rename one".into(),
         "there are two modules `board`: rename one".into(),
+        "the server type `a.b` cannot name a server: it must not be empty or contain a dot, a slash, white space or a wildcard".into(),
         serializer("proto.takes"),
         serializer("proto.returns"),
         serializer("proto.notified"),
@@ -146,4 +149,34 @@ fn dictionaries_have_each_route_and_code_once() {
     assert_eq!(dictionary([("a", 1), (" a ", 2)]), ["the route `a` is in the dictionary twice: remove one"]);
     let empty = "the route of code 2 in the dictionary is empty: give it a name or remove it";
     assert_eq!(dictionary([("a", 1), ("", 2)]), [empty]);
+}
+
+#[test]
+fn mistakes_of_a_cluster_are_told_before_anything_is_opened() {
+    let cluster = Cluster::in_process(&InProcess::new())
+        .server_id("a/b")
+        .request_timeout(Duration::ZERO)
+        .max_calls(0)
+        .forward("room*", Forward::new().timeout(Duration::ZERO))
+        .forward("a b", Forward::new().concurrency(2));
+    let remote = || Remote::new("stats").call("get", async |Raw(body): Raw| Raw(body));
+    let app = App::new(())
+        .cluster(cluster)
+        .remote(remote())
+        .remote(remote())
+        .remote(Remote::new("sys"))
+        .remote(Remote::new("json").call("get", async |Json(()): Json<()>| Raw(Bytes::new())));
+    let mut told = mistakes(app);
+    told.sort();
+    let expected = [
+        "`max_calls` is zero: set it to something above",
+        "`request_timeout` is zero: set it to something above",
+        "the remote `json.get` takes or returns json, but servers speak protobuf: use `Protobuf` or `Raw`",
+        "the server id `a/b` cannot name a server: it must not be empty or contain a dot, a slash, white space or a wildcard",
+        "the server type `a b` cannot name a server: it must not be empty or contain a dot, a slash, white space or a wildcard",
+        "the service `room*` has a deadline or a concurrency of zero: none of its handlers could run",
+        "there are two remotes `stats`: rename one, or put their functions into one remote (`sys` is taken)",
+        "there are two remotes `sys`: rename one, or put their functions into one remote (`sys` is taken)",
+    ];
+    assert_eq!(told, expected);
 }

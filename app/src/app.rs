@@ -330,7 +330,7 @@ impl<S: Send + Sync + 'static> App<S> {
         let mut names = BTreeSet::from(["sys".to_owned()]);
         for remote in self.remotes {
             if !names.insert(remote.name.clone()) {
-                builder.errors.push(BuildError::ServiceTwice { name: remote.name });
+                builder.errors.push(BuildError::RemoteTwice { name: remote.name });
                 continue;
             }
             builder.add_remote(remote, &state, &remote_hooks);
@@ -453,8 +453,14 @@ impl<S> fmt::Debug for App<S> {
 #[non_exhaustive]
 pub enum BuildError {
     /// Two services have one name.
-    #[error("there are two services or remotes `{name}` (`sys` is Cereus' own): rename one, or make one of them")]
+    #[error("there are two services `{name}`: rename one, or put their handlers into one service")]
     ServiceTwice {
+        /// The name.
+        name: String,
+    },
+    /// Two remotes have one name, or one has the name of those that every server has.
+    #[error("there are two remotes `{name}`: rename one, or put their functions into one remote (`sys` is taken)")]
+    RemoteTwice {
         /// The name.
         name: String,
     },

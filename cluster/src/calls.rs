@@ -2,6 +2,8 @@ use std::{collections::BTreeSet, fmt};
 
 use cereus_core::Instant;
 
+use crate::Kind;
+
 /// One call in flight. It is part of the subject that the answer comes to.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CallId(u64);
@@ -76,7 +78,7 @@ struct Slot {
 
 #[derive(Debug)]
 enum State {
-    Waiting(Instant),
+    Waiting(Instant, Kind),
     /// The call of this generation got its answer, or else was given up.
     Ended {
         answered: bool,
@@ -98,7 +100,7 @@ impl Calls {
     }
 
     /// `None`: there are too many.
-    pub(crate) fn begin(&mut self, deadline: Instant) -> Option<CallId> {
+    pub(crate) fn begin(&mut self, deadline: Instant, kind: Kind) -> Option<CallId> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.slots.len() < self.max => {
@@ -109,7 +111,7 @@ impl Calls {
         };
         let entry = &mut self.slots[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
-        entry.state = State::Waiting(deadline);
+        entry.state = State::Waiting(deadline, kind);
         self.deadlines.insert((deadline, slot));
         self.stats.begun += 1;
         Some(CallId::new(slot, entry.generation))
@@ -117,14 +119,14 @@ impl Calls {
 
     pub(crate) fn is_waiting(&self, call: CallId) -> bool {
         let slot = self.slots.get(call.slot());
-        slot.is_some_and(|slot| slot.generation == call.generation() && matches!(slot.state, State::Waiting(_)))
+        slot.is_some_and(|slot| slot.generation == call.generation() && matches!(slot.state, State::Waiting(..)))
     }
 
-    /// Whether the call waited for the answer that came.
-    pub(crate) fn answer(&mut self, call: CallId) -> bool {
-        if self.end(call, true) {
+    /// What the call was, if it waited for the answer that came.
+    pub(crate) fn answer(&mut self, call: CallId) -> Option<Kind> {
+        if let Some(kind) = self.end(call, true) {
             self.stats.answered += 1;
-            return true;
+            return Some(kind);
         }
         let counter = match self.slots.get(call.slot()) {
             Some(Slot { generation, state: State::Ended { answered: true } }) if *generation == call.generation() => {
@@ -134,11 +136,11 @@ impl Calls {
             _ => &mut self.stats.unknown,
         };
         *counter += 1;
-        false
+        None
     }
 
     pub(crate) fn cancel(&mut self, call: CallId) {
-        if self.end(call, false) {
+        if self.end(call, false).is_some() {
             self.stats.cancelled += 1;
         }
     }
@@ -159,18 +161,16 @@ impl Calls {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    fn end(&mut self, call: CallId, answered: bool) -> bool {
-        let Some(slot) = self.slots.get_mut(call.slot()).filter(|slot| slot.generation == call.generation()) else {
-            return false;
-        };
-        let State::Waiting(deadline) = slot.state else {
-            return false;
+    fn end(&mut self, call: CallId, answered: bool) -> Option<Kind> {
+        let slot = self.slots.get_mut(call.slot()).filter(|slot| slot.generation == call.generation())?;
+        let State::Waiting(deadline, kind) = slot.state else {
+            return None;
         };
         slot.state = State::Ended { answered };
         let slot = call.slot() as u32;
         self.deadlines.remove(&(deadline, slot));
         self.free.push(slot);
-        true
+        Some(kind)
     }
 }
 
@@ -187,14 +187,14 @@ mod tests {
     #[test]
     fn a_call_has_one_end() {
         let mut calls = Calls::new(2);
-        let (first, second) = (calls.begin(at(5)).unwrap(), calls.begin(at(3)).unwrap());
-        assert_eq!((calls.begin(at(9)), calls.next_deadline()), (None, Some(at(3))));
-        assert!(calls.answer(first));
-        assert!(!calls.answer(first));
+        let (first, second) = (calls.begin(at(5), Kind::Call).unwrap(), calls.begin(at(3), Kind::Kick).unwrap());
+        assert_eq!((calls.begin(at(9), Kind::Call), calls.next_deadline()), (None, Some(at(3))));
+        assert_eq!(calls.answer(first), Some(Kind::Call));
+        assert_eq!(calls.answer(first), None);
         assert_eq!((calls.time_out(at(2)), calls.time_out(at(3)), calls.time_out(at(9))), (None, Some(second), None));
-        assert!(!calls.answer(second));
+        assert_eq!(calls.answer(second), None);
         calls.cancel(second);
-        assert!(!calls.answer(CallId::new(7, 1)));
+        assert_eq!(calls.answer(CallId::new(7, 1)), None);
         let stats = CallStats {
             begun: 2,
             answered: 1,
@@ -210,11 +210,11 @@ mod tests {
     #[test]
     fn a_slot_in_use_again_does_not_take_the_answer_of_the_call_before() {
         let mut calls = Calls::new(1);
-        let first = calls.begin(at(1)).unwrap();
+        let first = calls.begin(at(1), Kind::Call).unwrap();
         calls.cancel(first);
-        let second = calls.begin(at(2)).unwrap();
+        let second = calls.begin(at(2), Kind::Call).unwrap();
         assert_eq!(first.slot(), second.slot());
-        assert!(!calls.answer(first));
+        assert_eq!(calls.answer(first), None);
         assert!(calls.is_waiting(second) && !calls.is_waiting(first));
         assert_eq!(calls.stats().late, 1);
         assert_eq!(CallId::parse(&second.to_string()), Some(second));

@@ -13,7 +13,7 @@ use crate::{
     Address, BusEvent, CallId, CallStats, Change, Kind, RegistryCommand, RegistryEvent, ReplyTo, ServerInfo, Servers,
     Transmit, Undelivered,
     calls::Calls,
-    protos::{self, BindMsg, KickMsg, Push, Request, Response},
+    protos::{self, BindMsg, KickAnswer, KickMsg, Push, Request, Response},
     registration::Registration,
     table::ServerTable,
 };
@@ -212,10 +212,11 @@ impl ClusterNode {
     }
 
     fn handle_reply(&mut self, call: CallId, result: Result<Bytes, Undelivered>) {
-        if !self.calls.answer(call) {
+        let Some(kind) = self.calls.answer(call) else {
             return;
-        }
+        };
         let result = match result {
+            Ok(payload) if kind == Kind::Kick => read_kick_answer(payload),
             Ok(payload) => Response::decode(payload).map_err(|error| CallError::Unreadable(error.to_string())),
             Err(Undelivered::NoResponders) => Err(CallError::NoResponders),
             Err(Undelivered::Failed(text)) => Err(CallError::Bus(text)),
@@ -327,7 +328,7 @@ impl ClusterNode {
         deadline: Instant,
     ) -> Result<CallId, CallError> {
         self.check_room(&payload)?;
-        let call = self.calls.begin(deadline).ok_or(CallError::TooMany)?;
+        let call = self.calls.begin(deadline, kind).ok_or(CallError::TooMany)?;
         self.put(Transmit { to, kind, call: Some(call), payload });
         Ok(call)
     }
@@ -448,6 +449,15 @@ impl ClusterNode {
     pub const fn call_stats(&self) -> &CallStats {
         self.calls.stats()
     }
+}
+
+/// The one answer that is no [`Response`] becomes one.
+fn read_kick_answer(payload: Bytes) -> Result<Response, CallError> {
+    let answer = KickAnswer::decode(payload.clone()).map_err(|error| CallError::Unreadable(error.to_string()))?;
+    Ok(match answer.kicked {
+        true => Response { data: payload, error: None },
+        false => failure("PIT-000", "session not found".to_owned()),
+    })
 }
 
 /// An answer that is an error.

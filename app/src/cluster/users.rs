@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use bytes::Bytes;
 use cereus_cluster::{
-    Address, Addressing, Kind, ServerInfo, names,
+    Address, Addressing, CallError, Kind, ServerInfo, names,
     protos::{KickMsg, Multicast, Push, Unreached},
 };
 use cereus_core::Route;
@@ -177,8 +177,8 @@ impl Users {
             let reached = match call {
                 Some(call) => match call.await {
                     // Whoever subscribed to the user has him, and others than Cereus never answer.
-                    Ok(_) | Err(cereus_cluster::CallError::Timeout) => true,
-                    Err(_) => false,
+                    Ok(response) => response.error.is_none(),
+                    Err(error) => error == CallError::Timeout,
                 },
                 None => false,
             };
