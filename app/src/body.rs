@@ -49,6 +49,13 @@ pub trait IntoBody {
 pub struct Json<T>(pub T);
 
 #[cfg(feature = "json")]
+impl<T> From<T> for Json<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+#[cfg(feature = "json")]
 impl<T: DeserializeOwned + Send> FromBody for Json<T> {
     const FORMAT: Option<&'static str> = Some(crate::JsonSerializer::NAME);
 
@@ -70,6 +77,12 @@ impl<T: Serialize> IntoBody for Json<T> {
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "a pattern")]
 pub struct Protobuf<T>(pub T);
+
+impl<T> From<T> for Protobuf<T> {
+    fn from(message: T) -> Self {
+        Self(message)
+    }
+}
 
 impl<T: prost::Message + Default> FromBody for Protobuf<T> {
     const FORMAT: Option<&'static str> = Some(crate::ProtobufSerializer::NAME);

@@ -105,10 +105,16 @@ pub use body::Json;
 pub use body::Protobuf;
 pub use body::{FromBody, IntoBody, IntoNothing, IntoReply, Raw};
 pub use bytes::Bytes;
+#[cfg(feature = "grpc")]
+pub use cereus_cluster::Grpc;
+#[cfg(feature = "nats")]
+pub use cereus_cluster::Nats;
 pub use cereus_cluster::{
     BindingStorage, Bus, GroupError, GroupStorage, InProcess, Propagated, Registry, ServerInfo, Servers,
 };
 pub use cereus_core::{HandshakeRequest, Route, session::SessionId};
+#[cfg(feature = "etcd")]
+pub use cereus_cluster::{Etcd, EtcdBindings, EtcdGroups};
 pub use cluster::{Cluster, Forward, Kicking, Rpc, Users};
 pub use context::{AnyContext, Context, Deadline, Extension, FromContext, FromState, Peer, RequestId, State, UserId};
 pub use error::Error;
@@ -119,7 +125,7 @@ pub use remote::{Caller, Remote, RemoteContext};
 pub use serializer::ProtobufSerializer;
 pub use serializer::{JsonSerializer, Serializer};
 pub use serve::{ServeError, serve};
-pub use server::Server;
+pub use server::{Server, Signal};
 pub use service::Service;
 pub use session::{PushError, Session};
 pub use sessions::Sessions;

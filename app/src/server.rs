@@ -268,6 +268,18 @@ impl Server {
         self.0.changed.notify(usize::MAX);
     }
 
+    /// Does what a signal of the system asks for: [`drain`](Self::drain) at the first one that asks to end,
+    /// [`shutdown`](Self::shutdown) at an interruption, and at the second one of any kind [`abort`](Self::abort). The `serve` of
+    /// a runtime crate calls this.
+    pub fn signal(&self, signal: Signal) {
+        tracing::info!(?signal, draining = self.is_draining(), "signal");
+        match signal {
+            _ if self.is_draining() => self.abort(),
+            Signal::Terminate => self.drain(),
+            Signal::Interrupt => self.shutdown(),
+        }
+    }
+
     /// Whether it is stopping or has stopped.
     pub fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Acquire)
@@ -468,6 +480,16 @@ impl Server {
             catch_panic("an on-close callback", async move { callback(session).await }).await;
         }
     }
+}
+
+/// What the system asks of a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third")]
+pub enum Signal {
+    /// To end, as at a deploy: `SIGTERM`.
+    Terminate,
+    /// To end now: Ctrl-C, `SIGQUIT`.
+    Interrupt,
 }
 
 /// Counts as a task of the server while it lives.

@@ -27,6 +27,8 @@ enum State {
         keep_at: Instant,
     },
     Keeping(LeaseId),
+    /// The record could not be put: is there still a lease to put it under?
+    Checking(LeaseId),
     /// Something failed: try it again then, from the start if there is no lease.
     Resting {
         lease: Option<LeaseId>,
@@ -57,7 +59,9 @@ impl Registration {
     /// Takes the record out. Returns whether there is something to take out.
     pub(crate) fn leave(&mut self) -> bool {
         let lease = match std::mem::replace(&mut self.state, State::Out) {
-            State::Putting(lease) | State::Held { lease, .. } | State::Keeping(lease) => Some(lease),
+            State::Putting(lease) | State::Held { lease, .. } | State::Keeping(lease) | State::Checking(lease) => {
+                Some(lease)
+            }
             State::Resting { lease, .. } => lease,
             State::Out | State::Granting => None,
         };
@@ -84,8 +88,10 @@ impl Registration {
     }
 
     pub(crate) fn kept_alive(&mut self, now: Instant) {
-        if let State::Keeping(lease) = self.state {
-            self.hold(lease, now);
+        match self.state {
+            State::Keeping(lease) => self.hold(lease, now),
+            State::Checking(lease) => self.put(lease),
+            _ => {}
         }
     }
 
@@ -97,8 +103,13 @@ impl Registration {
 
     /// The record is not in the registry, although it should be.
     pub(crate) fn missing(&mut self) {
-        if let State::Held { lease, .. } | State::Keeping(lease) = self.state {
-            self.put(lease);
+        match &mut self.state {
+            State::Held { lease, .. } | State::Keeping(lease) => {
+                let lease = *lease;
+                self.put(lease);
+            }
+            State::Resting { put, .. } => *put = true,
+            _ => {}
         }
     }
 
@@ -106,7 +117,7 @@ impl Registration {
         let until = now + self.retry;
         self.state = match self.state {
             State::Granting => State::Resting { lease: None, put: true, until },
-            State::Putting(lease) => State::Resting { lease: Some(lease), put: true, until },
+            State::Putting(lease) | State::Checking(lease) => State::Resting { lease: Some(lease), put: true, until },
             State::Keeping(lease) => State::Resting { lease: Some(lease), put: false, until },
             state => state,
         };
@@ -117,7 +128,7 @@ impl Registration {
             State::Held { lease, keep_at } if now >= keep_at => self.keep_alive(lease),
             State::Resting { lease, put, until } if now >= until => match lease {
                 None => self.grant(),
-                Some(lease) if put => self.put(lease),
+                Some(lease) if put => self.check(lease),
                 Some(lease) => self.keep_alive(lease),
             },
             _ => {}
@@ -147,6 +158,11 @@ impl Registration {
     fn put(&mut self, lease: LeaseId) {
         self.state = State::Putting(lease);
         self.command = Some(RegistryCommand::Put { lease, info: Arc::clone(&self.own) });
+    }
+
+    fn check(&mut self, lease: LeaseId) {
+        self.state = State::Checking(lease);
+        self.command = Some(RegistryCommand::KeepAlive { lease });
     }
 
     fn keep_alive(&mut self, lease: LeaseId) {

@@ -102,6 +102,9 @@ pub enum GroupError {
     /// The group was created without a time to live.
     #[error("the group has no time to live")]
     NoTtl,
+    /// No key could be made of this name or uid.
+    #[error("`{0}` cannot be the name of a group")]
+    Name(String),
     /// The storage failed.
     #[error("the groups cannot be reached: {0}")]
     Storage(#[from] StorageError),

@@ -21,6 +21,9 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 /// Serves a server on smol's global executor until it is shut down.
 ///
+/// The signals `SIGTERM`, `SIGINT` and `SIGQUIT` [drain, shut down, or end it at once](cereus_app::Server::signal); on Windows
+/// Ctrl-C. To leave signals alone, call [`cereus_app::serve`] with [`Smol::new`](AsyncIo::new).
+///
 /// # Errors
 ///
 /// As [`cereus_app::serve`].
@@ -29,7 +32,40 @@ pub async fn serve(
     server: cereus_app::Server,
     endpoints: impl IntoIterator<Item = cereus_transports::Endpoint>,
 ) -> Result<(), cereus_app::ServeError> {
-    cereus_app::serve(Smol::new(), server, endpoints).await
+    with_signals(Smol::new(), server, endpoints).await
+}
+
+#[cfg(feature = "serve")]
+async fn with_signals<E: Executor>(
+    runtime: AsyncIo<E>,
+    server: cereus_app::Server,
+    endpoints: impl IntoIterator<Item = cereus_transports::Endpoint>,
+) -> Result<(), cereus_app::ServeError> {
+    let signals = signals(server.clone());
+    futures_lite::future::or(cereus_app::serve(runtime, server, endpoints), signals).await
+}
+
+/// Hands signals on. Never ends.
+#[cfg(feature = "serve")]
+async fn signals<T>(server: cereus_app::Server) -> T {
+    use async_signal::{Signal, Signals};
+    use futures_lite::StreamExt;
+
+    #[cfg(unix)]
+    let listened = [Signal::Term, Signal::Int, Signal::Quit];
+    #[cfg(not(unix))]
+    let listened = [Signal::Int];
+    // Signals that cannot be listened for do what they always do.
+    if let Ok(mut signals) = Signals::new(listened) {
+        while let Some(Ok(signal)) = signals.next().await {
+            #[cfg(unix)]
+            let terminate = signal == Signal::Term;
+            #[cfg(not(unix))]
+            let terminate = false;
+            server.signal(if terminate { cereus_app::Signal::Terminate } else { cereus_app::Signal::Interrupt });
+        }
+    }
+    std::future::pending().await
 }
 
 /// async-std's executor. No longer developed: prefer smol.
@@ -37,7 +73,7 @@ pub async fn serve(
 pub mod async_std {
     use super::{AsyncIo, Executor, Future};
 
-    /// Serves a server on async-std's executor until it is shut down.
+    /// Serves a server on async-std's executor until it is shut down. Signals are handled as by [`serve`](super::serve).
     ///
     /// # Errors
     ///
@@ -47,7 +83,7 @@ pub mod async_std {
         server: cereus_app::Server,
         endpoints: impl IntoIterator<Item = cereus_transports::Endpoint>,
     ) -> Result<(), cereus_app::ServeError> {
-        cereus_app::serve(AsyncStd::new(), server, endpoints).await
+        super::with_signals(AsyncStd::new(), server, endpoints).await
     }
 
     /// async-std's executor.

@@ -19,6 +19,9 @@ use tokio::{
 
 /// Serves a server on the tokio runtime that this is called in, until it is shut down.
 ///
+/// The signals `SIGTERM`, `SIGINT` and `SIGQUIT` [drain, shut down, or end it at once](cereus_app::Server::signal); on Windows
+/// Ctrl-C. To leave signals alone, call [`cereus_app::serve`] with [`Tokio::new`].
+///
 /// # Errors
 ///
 /// As [`cereus_app::serve`].
@@ -31,7 +34,41 @@ pub async fn serve(
     server: cereus_app::Server,
     endpoints: impl IntoIterator<Item = cereus_transports::Endpoint>,
 ) -> Result<(), cereus_app::ServeError> {
-    cereus_app::serve(Tokio::new(), server, endpoints).await
+    let signals = signals(server.clone());
+    futures_lite::future::or(cereus_app::serve(Tokio::new(), server, endpoints), signals).await
+}
+
+/// Hands signals on. Never ends.
+#[cfg(all(feature = "serve", unix))]
+async fn signals<T>(server: cereus_app::Server) -> T {
+    use cereus_app::Signal;
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let listened = [
+        (SignalKind::terminate(), Signal::Terminate),
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::quit(), Signal::Interrupt),
+    ];
+    // One that cannot be listened for does what it always does.
+    let mut listened: Vec<_> = listened.into_iter().filter_map(|(kind, asks)| Some((signal(kind).ok()?, asks))).collect();
+    std::future::poll_fn(|cx| {
+        for (signal, asks) in &mut listened {
+            while signal.poll_recv(cx).is_ready() {
+                server.signal(*asks);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Hands Ctrl-C on. Never ends.
+#[cfg(all(feature = "serve", not(unix)))]
+async fn signals<T>(server: cereus_app::Server) -> T {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        server.signal(cereus_app::Signal::Interrupt);
+    }
+    std::future::pending().await
 }
 
 /// The tokio runtime that is current where it is used.

@@ -38,15 +38,15 @@ impl Runtime {
 /// A runtime of its own, which ends with the server as that of a program does.
 fn on_tokio(server: Server, endpoints: Vec<Endpoint>) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(cereus_tokio::serve(server, endpoints))
+    runtime.block_on(cereus::serve(cereus_tokio::Tokio::new(), server, endpoints))
 }
 
 fn on_smol(server: Server, endpoints: Vec<Endpoint>) -> Result<(), ServeError> {
-    smol::block_on(cereus_async_std::serve(server, endpoints))
+    smol::block_on(cereus::serve(cereus_async_std::Smol::new(), server, endpoints))
 }
 
 fn on_async_std(server: Server, endpoints: Vec<Endpoint>) -> Result<(), ServeError> {
-    smol::block_on(cereus_async_std::async_std::serve(server, endpoints))
+    smol::block_on(cereus::serve(cereus_async_std::async_std::AsyncStd::new(), server, endpoints))
 }
 
 /// A server that listens. Dropped, it is shut down and waited for.

@@ -10,7 +10,6 @@ use cereus_transports::Tcp;
 use super::support::{Client, app};
 
 mod calls;
-mod faults;
 mod forwarding;
 mod lifecycle;
 mod sessions;
