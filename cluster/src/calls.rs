@@ -58,6 +58,8 @@ pub struct CallStats {
     pub duplicate: u64,
     /// Answers to calls that there never were.
     pub unknown: u64,
+    /// Answers of this server that were dropped, because too much waited for the bus.
+    pub unsent: u64,
 }
 
 /// Calls in flight: each has a deadline and exactly one end.
@@ -87,12 +89,29 @@ enum State {
 
 impl Calls {
     pub(crate) const fn new(max: usize) -> Self {
-        let stats = CallStats { begun: 0, answered: 0, timed_out: 0, cancelled: 0, late: 0, duplicate: 0, unknown: 0 };
+        let stats = CallStats {
+            begun: 0,
+            answered: 0,
+            timed_out: 0,
+            cancelled: 0,
+            late: 0,
+            duplicate: 0,
+            unknown: 0,
+            unsent: 0,
+        };
         Self { slots: Vec::new(), free: Vec::new(), deadlines: BTreeSet::new(), max, stats }
     }
 
     pub(crate) const fn stats(&self) -> &CallStats {
         &self.stats
+    }
+
+    pub(crate) const fn ended(&self) -> u64 {
+        self.stats.answered + self.stats.timed_out + self.stats.cancelled
+    }
+
+    pub(crate) const fn count_unsent(&mut self) {
+        self.stats.unsent += 1;
     }
 
     pub(crate) fn len(&self) -> usize {

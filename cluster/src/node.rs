@@ -28,7 +28,7 @@ pub struct NodeConfig {
     pub max_servers: usize,
     /// How many calls may be in flight. Default: 100,000.
     pub max_calls: usize,
-    /// How many bytes may wait for the bus. Default: 16 MiB.
+    /// How many bytes may wait for the bus, with what it takes to keep them. Default: 16 MiB.
     pub max_queued_bytes: usize,
     /// How long the own record stays when this server is gone. Default: 60 s.
     pub ttl: Duration,
@@ -48,6 +48,9 @@ impl Default for NodeConfig {
         }
     }
 }
+
+/// What a message that waits for the bus takes beside its bytes.
+const OVERHEAD: usize = size_of::<Transmit>();
 
 /// How long a bus that took no more is left alone.
 const BUS_RETRY: Duration = Duration::from_millis(2);
@@ -89,18 +92,19 @@ pub struct ClusterNode {
     events: VecDeque<ClusterEvent>,
     transmits: VecDeque<Transmit>,
     queued_bytes: usize,
+    /// How many calls had ended when those that have were last looked for among the transmits.
+    ended_before: u64,
     link: Link,
+    /// What the bus carries, as it last told.
+    max_payload: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Link {
     Down,
-    Up {
-        max_payload: usize,
-    },
+    Up,
     /// It took no more.
     Full {
-        max_payload: usize,
         until: Instant,
     },
 }
@@ -169,7 +173,9 @@ impl ClusterNode {
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             queued_bytes: 0,
+            ended_before: 0,
             link: Link::Down,
+            max_payload: usize::MAX,
             config,
         }
     }
@@ -179,18 +185,44 @@ impl ClusterNode {
         match event {
             BusEvent::Message { kind, reply, payload } => self.handle_message(kind, reply, payload),
             BusEvent::Reply { call, result } => self.handle_reply(call, result),
-            BusEvent::Up { max_payload } => {
-                self.link = Link::Up { max_payload };
-                self.events.push_back(ClusterEvent::Link { up: true });
-            }
+            BusEvent::Up { max_payload } => self.link_up(max_payload),
             BusEvent::Down => {
-                if self.link != Link::Down {
+                if self.is_connected() {
                     self.events.push_back(ClusterEvent::Link { up: false });
                 }
                 self.link = Link::Down;
             }
         }
         self.handle_timeout(now);
+    }
+
+    /// What waits was queued when there was no limit, or another one.
+    fn link_up(&mut self, max_payload: usize) {
+        if !self.is_connected() {
+            self.events.push_back(ClusterEvent::Link { up: true });
+        }
+        self.link = Link::Up;
+        self.max_payload = max_payload;
+        let mut waiting = std::mem::take(&mut self.transmits);
+        waiting.retain_mut(|transmit| transmit.payload.len() <= max_payload || self.shorten(transmit));
+        self.transmits = waiting;
+    }
+
+    /// Deals with what is too long for the bus. Returns whether it can be sent now.
+    fn shorten(&mut self, transmit: &mut Transmit) -> bool {
+        let len = transmit.payload.len();
+        if transmit.kind == Kind::Reply {
+            transmit.payload = too_long_answer(len);
+            self.queued_bytes = self.queued_bytes - len + transmit.payload.len();
+            return true;
+        }
+        self.queued_bytes -= len + OVERHEAD;
+        if let Some(call) = transmit.call.filter(|call| self.calls.is_waiting(*call)) {
+            self.calls.answer(call);
+            let result = Err(CallError::TooLong { len, max: self.max_payload });
+            self.events.push_back(ClusterEvent::Finished { call, result });
+        }
+        false
     }
 
     fn handle_message(&mut self, kind: Kind, reply: Option<ReplyTo>, payload: Bytes) {
@@ -235,11 +267,18 @@ impl ClusterNode {
                 }
             }
             RegistryEvent::KeptAlive => self.registration.kept_alive(now),
-            RegistryEvent::LeaseLost => self.registration.lease_lost(),
-            RegistryEvent::Revoked => self.events.push_back(ClusterEvent::Left),
+            RegistryEvent::LeaseLost => {
+                let left = self.registration.lease_lost();
+                self.tell_left(left);
+            }
+            RegistryEvent::Revoked => {
+                let left = self.registration.revoked();
+                self.tell_left(left);
+            }
             RegistryEvent::Failed(error) => {
-                self.registration.failed(now);
                 self.events.push_back(ClusterEvent::RegistryFailed(error.to_string()));
+                let left = self.registration.failed(now);
+                self.tell_left(left);
             }
             RegistryEvent::Put(info) => self.table.put(info, &mut changes),
             RegistryEvent::Delete { id } => {
@@ -263,6 +302,12 @@ impl ClusterNode {
         self.handle_timeout(now);
     }
 
+    fn tell_left(&mut self, left: bool) {
+        if left {
+            self.events.push_back(ClusterEvent::Left);
+        }
+    }
+
     /// Puts the own record back when somebody else took it out.
     fn look_for_own(&mut self, deleted: Option<&str>, all: &[ServerInfo]) {
         let own = self.registration.own_id();
@@ -280,10 +325,8 @@ impl ClusterNode {
         if matches!(self.watch, Watch::Resting(until) if now >= until) {
             self.watch = Watch::Wanted;
         }
-        if let Link::Full { max_payload, until } = self.link
-            && now >= until
-        {
-            self.link = Link::Up { max_payload };
+        if matches!(self.link, Link::Full { until } if now >= until) {
+            self.link = Link::Up;
         }
     }
 
@@ -299,11 +342,11 @@ impl ClusterNode {
         self.registration.join();
     }
 
-    /// Takes the own record out of the registry: [`ClusterEvent::Left`] tells when it is out.
+    /// Takes the own record out of the registry: [`ClusterEvent::Left`] tells, once, when it is out, or when the registry
+    /// failed and it goes by itself. A command that runs is waited for.
     pub fn leave(&mut self) {
-        if !self.registration.leave() {
-            self.events.push_back(ClusterEvent::Left);
-        }
+        let left = self.registration.leave();
+        self.tell_left(left);
     }
 
     /// Calls a server. The call has exactly one end, at the deadline if not before.
@@ -349,35 +392,56 @@ impl ClusterNode {
         self.calls.cancel(call);
     }
 
-    /// Answers a request. An answer that is too long becomes an error that says so.
+    /// Answers a request. An answer that is too long becomes an error that says so; one for which there is no room is
+    /// dropped and counted, and the caller learns it from his deadline.
     pub fn reply(&mut self, to: ReplyTo, response: &impl Message) {
-        let mut payload = response.encode_to_vec();
-        if payload.len() > self.max_payload() {
-            let text = format!("an answer of {} bytes is too long for the bus", payload.len());
-            payload = failure("PIT-500", text).encode_to_vec();
+        let mut payload = Bytes::from(response.encode_to_vec());
+        if payload.len() > self.max_payload {
+            payload = too_long_answer(payload.len());
         }
-        self.put(Transmit { to: Address::Reply(to), kind: Kind::Reply, call: None, payload: payload.into() });
+        if self.has_room(payload.len()) {
+            self.put(Transmit { to: Address::Reply(to), kind: Kind::Reply, call: None, payload });
+        } else {
+            self.calls.count_unsent();
+        }
     }
 
-    fn check_room(&self, payload: &Bytes) -> Result<(), CallError> {
-        if payload.len() > self.max_payload() {
-            return Err(CallError::TooLong { len: payload.len(), max: self.max_payload() });
+    fn check_room(&mut self, payload: &Bytes) -> Result<(), CallError> {
+        let (len, max) = (payload.len(), self.max_payload);
+        if len > max {
+            return Err(CallError::TooLong { len, max });
         }
-        if self.queued_bytes + payload.len() > self.config.max_queued_bytes {
-            return Err(CallError::TooMany);
-        }
-        Ok(())
+        if self.has_room(len) { Ok(()) } else { Err(CallError::TooMany) }
     }
 
-    const fn max_payload(&self) -> usize {
-        match self.link {
-            Link::Up { max_payload } | Link::Full { max_payload, .. } => max_payload,
-            Link::Down => usize::MAX,
+    fn has_room(&mut self, len: usize) -> bool {
+        let has_room = |node: &Self| node.queued_bytes + OVERHEAD + len <= node.config.max_queued_bytes;
+        has_room(self) || {
+            self.forget_ended();
+            has_room(self)
         }
+    }
+
+    /// Calls that have ended are not to take the room of others while the bus is away. They are not looked for before so
+    /// many have ended that it is worth it.
+    fn forget_ended(&mut self) {
+        let ended = self.calls.ended();
+        if ended - self.ended_before <= self.transmits.len() as u64 / 2 {
+            return;
+        }
+        self.ended_before = ended;
+        let Self { transmits, calls, queued_bytes, .. } = self;
+        transmits.retain(|transmit| {
+            let is_needed = transmit.call.is_none_or(|call| calls.is_waiting(call));
+            if !is_needed {
+                *queued_bytes -= size(transmit);
+            }
+            is_needed
+        });
     }
 
     fn put(&mut self, transmit: Transmit) {
-        self.queued_bytes += transmit.payload.len();
+        self.queued_bytes += size(&transmit);
         self.transmits.push_back(transmit);
     }
 
@@ -388,12 +452,12 @@ impl ClusterNode {
 
     /// What to send next. Calls that have ended meanwhile are not sent any more.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        if !matches!(self.link, Link::Up { .. }) {
+        if self.link != Link::Up {
             return None;
         }
         loop {
             let transmit = self.transmits.pop_front()?;
-            self.queued_bytes -= transmit.payload.len();
+            self.queued_bytes -= size(&transmit);
             if transmit.call.is_none_or(|call| self.calls.is_waiting(call)) {
                 return Some(transmit);
             }
@@ -402,10 +466,10 @@ impl ClusterNode {
 
     /// Takes back what the bus could not take: it is the next to be sent, in a moment.
     pub fn return_transmit(&mut self, transmit: Transmit, now: Instant) {
-        self.queued_bytes += transmit.payload.len();
+        self.queued_bytes += size(&transmit);
         self.transmits.push_front(transmit);
-        if let Link::Up { max_payload } = self.link {
-            self.link = Link::Full { max_payload, until: now + BUS_RETRY };
+        if self.link == Link::Up {
+            self.link = Link::Full { until: now + BUS_RETRY };
         }
     }
 
@@ -421,7 +485,7 @@ impl ClusterNode {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
         let watch = if let Watch::Resting(until) = self.watch { Some(until) } else { None };
-        let link = if let Link::Full { until, .. } = self.link { Some(until) } else { None };
+        let link = if let Link::Full { until } = self.link { Some(until) } else { None };
         [self.calls.next_deadline(), self.registration.poll_timeout(), watch, link].into_iter().flatten().min()
     }
 
@@ -445,10 +509,23 @@ impl ClusterNode {
         self.calls.len()
     }
 
+    /// How many bytes wait for the bus, with what it takes to keep them.
+    pub const fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     /// How calls ended so far.
     pub const fn call_stats(&self) -> &CallStats {
         self.calls.stats()
     }
+}
+
+fn size(transmit: &Transmit) -> usize {
+    transmit.payload.len() + OVERHEAD
+}
+
+fn too_long_answer(len: usize) -> Bytes {
+    failure("PIT-500", format!("an answer of {len} bytes is too long for the bus")).encode_to_vec().into()
 }
 
 /// The one answer that is no [`Response`] becomes one.

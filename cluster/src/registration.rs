@@ -6,12 +6,21 @@ use crate::{LeaseId, RegistryCommand, ServerInfo};
 
 /// Keeps the own record in the registry: grant a lease, put the record with it, keep it alive; when it is lost, again
 /// from the start (specification, section 11.3).
+///
+/// One command runs at a time: each answer is the one to the last command, and what is to be revoked is not put in by
+/// one that was overtaken.
 #[derive(Debug)]
 pub(crate) struct Registration {
     own: Arc<ServerInfo>,
     ttl: Duration,
     retry: Duration,
     state: State,
+    /// Whether the record is to be in the registry, at last.
+    wanted: bool,
+    /// It is on its way out, whatever comes then.
+    leaving: bool,
+    /// It is not there, although there may be a lease.
+    missing: bool,
     /// What is to be executed next.
     command: Option<RegistryCommand>,
 }
@@ -27,23 +36,23 @@ enum State {
         keep_at: Instant,
     },
     Keeping(LeaseId),
-    /// The record could not be put: is there still a lease to put it under?
-    Checking(LeaseId),
     /// Something failed: try it again then, from the start if there is no lease.
     Resting {
         lease: Option<LeaseId>,
-        put: bool,
         until: Instant,
     },
+    Revoking,
 }
 
 impl Registration {
     pub(crate) const fn new(own: Arc<ServerInfo>, ttl: Duration, retry: Duration) -> Self {
-        Self { own, ttl, retry, state: State::Out, command: None }
+        let state = State::Out;
+        Self { own, ttl, retry, state, wanted: false, leaving: false, missing: false, command: None }
     }
 
     pub(crate) const fn is_held(&self) -> bool {
-        matches!(self.state, State::Held { .. } | State::Keeping(_) | State::Resting { put: false, lease: Some(_), .. })
+        let has_lease = matches!(self.state, State::Held { .. } | State::Keeping(_) | State::Resting { lease: Some(_), .. });
+        has_lease && !self.missing && !self.leaving
     }
 
     pub(crate) fn own_id(&self) -> &str {
@@ -51,85 +60,115 @@ impl Registration {
     }
 
     pub(crate) fn join(&mut self) {
+        self.wanted = true;
         if self.state == State::Out {
             self.grant();
         }
     }
 
-    /// Takes the record out. Returns whether there is something to take out.
+    /// Takes the record out, as soon as the command that runs is answered. Returns whether it is out already.
     pub(crate) fn leave(&mut self) -> bool {
-        let lease = match std::mem::replace(&mut self.state, State::Out) {
-            State::Putting(lease) | State::Held { lease, .. } | State::Keeping(lease) | State::Checking(lease) => {
-                Some(lease)
-            }
-            State::Resting { lease, .. } => lease,
-            State::Out | State::Granting => None,
-        };
-        self.command = lease.map(|lease| RegistryCommand::Revoke { lease });
-        lease.is_some()
+        self.wanted = false;
+        if self.leaving {
+            return false;
+        }
+        self.leaving = true;
+        let is_running = self.command.take().is_none();
+        match self.state {
+            State::Granting | State::Putting(_) | State::Keeping(_) if is_running => {}
+            State::Putting(lease) | State::Keeping(lease) => self.revoke(lease),
+            State::Held { lease, .. } | State::Resting { lease: Some(lease), .. } => self.revoke(lease),
+            State::Out | State::Granting | State::Resting { lease: None, .. } | State::Revoking => return self.out(),
+        }
+        false
     }
 
     pub(crate) fn granted(&mut self, lease: LeaseId) {
-        match self.state {
-            State::Granting => self.put(lease),
-            // It was left meanwhile: nobody would give this lease back.
-            State::Out => self.command = Some(RegistryCommand::Revoke { lease }),
-            _ => {}
+        if self.state == State::Granting {
+            // Nobody else would give it back.
+            if self.leaving { self.revoke(lease) } else { self.put(lease) }
         }
     }
 
     /// Returns whether the record is in the registry now and was not before.
     pub(crate) fn registered(&mut self, now: Instant) -> bool {
-        let State::Putting(lease) = self.state else {
-            return false;
-        };
-        self.hold(lease, now);
-        true
+        if let State::Putting(lease) = self.state {
+            self.go_on(lease, now);
+            return matches!(self.state, State::Held { .. });
+        }
+        false
     }
 
     pub(crate) fn kept_alive(&mut self, now: Instant) {
-        match self.state {
-            State::Keeping(lease) => self.hold(lease, now),
-            State::Checking(lease) => self.put(lease),
-            _ => {}
+        if let State::Keeping(lease) = self.state {
+            self.go_on(lease, now);
         }
     }
 
-    pub(crate) fn lease_lost(&mut self) {
-        if !matches!(self.state, State::Out | State::Granting) {
-            self.grant();
+    /// The lease is there.
+    fn go_on(&mut self, lease: LeaseId, now: Instant) {
+        if self.leaving {
+            self.revoke(lease);
+        } else if self.missing {
+            self.put(lease);
+        } else {
+            self.state = State::Held { lease, keep_at: now + self.ttl / 3 };
         }
+    }
+
+    /// Returns whether the record is out, as was asked.
+    pub(crate) fn lease_lost(&mut self) -> bool {
+        if !matches!(self.state, State::Held { .. } | State::Keeping(_) | State::Resting { .. }) {
+            return false;
+        }
+        if self.leaving {
+            return self.out();
+        }
+        self.grant();
+        false
+    }
+
+    /// Returns whether the record is out, as was asked.
+    pub(crate) fn revoked(&mut self) -> bool {
+        self.state == State::Revoking && self.out()
     }
 
     /// The record is not in the registry, although it should be.
     pub(crate) fn missing(&mut self) {
-        match &mut self.state {
-            State::Held { lease, .. } | State::Keeping(lease) => {
-                let lease = *lease;
-                self.put(lease);
-            }
-            State::Resting { put, .. } => *put = true,
-            _ => {}
+        self.missing = true;
+        if let State::Held { lease, .. } = self.state {
+            self.keep_alive(lease);
         }
     }
 
-    pub(crate) fn failed(&mut self, now: Instant) {
-        let until = now + self.retry;
-        self.state = match self.state {
-            State::Granting => State::Resting { lease: None, put: true, until },
-            State::Putting(lease) | State::Checking(lease) => State::Resting { lease: Some(lease), put: true, until },
-            State::Keeping(lease) => State::Resting { lease: Some(lease), put: false, until },
-            state => state,
+    /// Returns whether the record is out, as was asked.
+    pub(crate) fn failed(&mut self, now: Instant) -> bool {
+        let lease = match self.state {
+            State::Granting => None,
+            State::Putting(lease) => {
+                self.missing = true;
+                Some(lease)
+            }
+            State::Keeping(lease) => Some(lease),
+            // The lease ends by itself.
+            State::Revoking => return self.out(),
+            State::Out | State::Held { .. } | State::Resting { .. } => return false,
         };
+        match lease {
+            None if self.leaving => return self.out(),
+            Some(lease) if self.leaving => self.revoke(lease),
+            lease => self.state = State::Resting { lease, until: now + self.retry },
+        }
+        false
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         match self.state {
             State::Held { lease, keep_at } if now >= keep_at => self.keep_alive(lease),
-            State::Resting { lease, put, until } if now >= until => match lease {
-                None => self.grant(),
-                Some(lease) if put => self.check(lease),
+            State::Resting { lease, until } if now >= until => match lease {
+                // Whether it is still there is asked before anything is put in with it.
                 Some(lease) => self.keep_alive(lease),
+                None => self.grant(),
             },
             _ => {}
         }
@@ -146,10 +185,6 @@ impl Registration {
         self.command.take()
     }
 
-    fn hold(&mut self, lease: LeaseId, now: Instant) {
-        self.state = State::Held { lease, keep_at: now + self.ttl / 3 };
-    }
-
     fn grant(&mut self) {
         self.state = State::Granting;
         self.command = Some(RegistryCommand::Grant { ttl: self.ttl });
@@ -157,16 +192,28 @@ impl Registration {
 
     fn put(&mut self, lease: LeaseId) {
         self.state = State::Putting(lease);
+        self.missing = false;
         self.command = Some(RegistryCommand::Put { lease, info: Arc::clone(&self.own) });
-    }
-
-    fn check(&mut self, lease: LeaseId) {
-        self.state = State::Checking(lease);
-        self.command = Some(RegistryCommand::KeepAlive { lease });
     }
 
     fn keep_alive(&mut self, lease: LeaseId) {
         self.state = State::Keeping(lease);
         self.command = Some(RegistryCommand::KeepAlive { lease });
+    }
+
+    fn revoke(&mut self, lease: LeaseId) {
+        self.state = State::Revoking;
+        self.command = Some(RegistryCommand::Revoke { lease });
+    }
+
+    /// The record is out; or else it is to come in again.
+    fn out(&mut self) -> bool {
+        self.state = State::Out;
+        self.leaving = false;
+        self.missing = false;
+        if self.wanted {
+            self.grant();
+        }
+        true
     }
 }

@@ -110,8 +110,12 @@ impl ServerTable {
     }
 
     fn put_one(&mut self, info: ServerInfo) -> Option<Change> {
-        if info.id == self.own.id || self.excluded.contains(&info.server_type) {
+        if info.id == self.own.id {
             return None;
+        }
+        // It may have had another type before.
+        if self.excluded.contains(&info.server_type) {
+            return self.delete_one(&info.id);
         }
         let known = self.by_id.get(&info.id);
         if known.is_some_and(|known| **known == info) || (known.is_none() && self.by_id.len() >= self.max) {

@@ -15,12 +15,16 @@ use cereus_cluster::{
 use cereus_core::{Instant, duration};
 use prost::Message;
 
-use crate::{Error, cluster::Shared};
+use crate::{
+    Error,
+    cluster::{Shared, shared::Answer},
+};
 
 /// A call in flight. When it is dropped, nobody waits for it any more.
 pub(crate) struct Call {
     shared: Arc<Shared>,
     id: CallId,
+    answer: Arc<Answer>,
     state: State,
 }
 
@@ -33,8 +37,8 @@ enum State {
 }
 
 impl Call {
-    pub(crate) const fn new(shared: Arc<Shared>, id: CallId) -> Self {
-        Self { shared, id, state: State::Waited }
+    pub(crate) const fn new(shared: Arc<Shared>, id: CallId, answer: Arc<Answer>) -> Self {
+        Self { shared, id, answer, state: State::Waited }
     }
 
     /// Lets it come to its end also when it is dropped.
@@ -48,7 +52,7 @@ impl Future for Call {
     type Output = Result<Response, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.shared.poll_call(self.id, cx);
+        let polled = self.answer.poll(cx);
         if polled.is_ready() {
             self.state = State::Done;
         }
@@ -58,8 +62,10 @@ impl Future for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.state != State::Done {
-            self.shared.forget_call(self.id, self.state == State::Waited);
+        match self.state {
+            State::Waited => self.shared.cancel(self.id),
+            State::Detached => self.answer.forget(),
+            State::Done => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Messages of clients that other servers handle (specification, section 12.3).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use cereus_cluster::{
@@ -84,8 +84,7 @@ fn begin(context: &Context, forward: u32, deadline: Instant) -> Result<Reply, Er
     let servers = shared.servers();
     let chosen = shared.forwards.choose(forward, server_type, context, servers.of_type(server_type))?;
 
-    let deadline = shared.deadline(shared.forwards.get(forward).timeout, Some(deadline));
-    let timeout: Duration = deadline - shared.now();
+    let (timeout, deadline) = shared.limit(shared.forwards.get(forward).timeout, Some(deadline));
     let called = Called { server: &chosen, route, timeout };
     let origin = Origin { propagated: context.propagated(), deadline: None };
     let metadata = called.metadata(shared, &origin, server.unix_nanos());

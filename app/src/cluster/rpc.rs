@@ -133,8 +133,7 @@ impl Rpc {
         wrap: fn(Call) -> Call,
     ) -> Result<impl Future<Output = Result<Bytes, Error>> + Send + use<>, Error> {
         let shared = self.shared()?;
-        let deadline = shared.deadline(self.timeout, self.origin.deadline);
-        let timeout = deadline - shared.now();
+        let (timeout, deadline) = shared.limit(self.timeout, self.origin.deadline);
         let called = Called { server: target, route, timeout };
         let envelope = called.request(shared, &self.origin, self.server.unix_nanos(), data);
         let call = shared.call(Address::Server(Arc::clone(target)), Kind::Call, envelope, deadline);

@@ -34,8 +34,8 @@ pub(crate) struct Shared {
 
 struct State {
     node: ClusterNode,
-    /// By the slots of the calls.
-    waiting: Vec<Waiting>,
+    /// By the slots of the calls in flight. A slot is used again before whoever waited has looked at what came.
+    waiting: Vec<Option<Arc<Answer>>>,
     facts: Facts,
     task: Option<Waker>,
     /// When the task wakes by itself.
@@ -52,12 +52,56 @@ pub(crate) struct Facts {
     pub(crate) ended: bool,
 }
 
+/// Where a call finds its end.
 #[derive(Default)]
-enum Waiting {
-    #[default]
-    Nobody,
-    For(Option<Waker>),
-    Done(Result<Response, CallError>),
+pub(crate) struct Answer(Mutex<AnswerState>);
+
+enum AnswerState {
+    Waiting(Option<Waker>),
+    Here(Result<Response, CallError>),
+    /// Nobody waits for it.
+    Unwanted,
+}
+
+impl Default for AnswerState {
+    fn default() -> Self {
+        Self::Waiting(None)
+    }
+}
+
+impl Answer {
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Response, CallError>> {
+        let mut state = lock(&self.0);
+        match std::mem::replace(&mut *state, AnswerState::Unwanted) {
+            AnswerState::Here(result) => Poll::Ready(result),
+            AnswerState::Waiting(_) | AnswerState::Unwanted => {
+                *state = AnswerState::Waiting(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn forget(&self) {
+        *lock(&self.0) = AnswerState::Unwanted;
+    }
+
+    /// Gives the result back if nobody waits for it.
+    fn put(&self, result: Result<Response, CallError>) -> Result<Option<Waker>, Result<Response, CallError>> {
+        let mut state = lock(&self.0);
+        match &mut *state {
+            AnswerState::Waiting(waker) => {
+                let waker = waker.take();
+                *state = AnswerState::Here(result);
+                Ok(waker)
+            }
+            _ => Err(result),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics with one of these locks held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
@@ -94,10 +138,12 @@ impl Shared {
         (self.clock)()
     }
 
-    /// When a call ends that may take so long, and that must not outlive what it is part of.
-    pub(crate) fn deadline(&self, timeout: Option<Duration>, outer: Option<Instant>) -> Instant {
-        let own = self.now() + timeout.unwrap_or(self.settings.request_timeout);
-        outer.map_or(own, |outer| outer.min(own))
+    /// How long a call may take, and when that is over. It must not outlive what it is part of.
+    pub(crate) fn limit(&self, timeout: Option<Duration>, outer: Option<Instant>) -> (Duration, Instant) {
+        let now = self.now();
+        let own = timeout.unwrap_or(self.settings.request_timeout);
+        let timeout = outer.map_or(own, |outer| own.min(outer - now));
+        (timeout, now + timeout)
     }
 
     /// Sends something that is answered.
@@ -111,13 +157,14 @@ impl Shared {
         let mut state = self.lock();
         let call = state.node.send_call(to, kind, payload, deadline)?;
         if state.waiting.len() <= call.slot() {
-            state.waiting.resize_with(call.slot() + 1, Waiting::default);
+            state.waiting.resize_with(call.slot() + 1, || None);
         }
-        state.waiting[call.slot()] = Waiting::For(None);
+        let answer = Arc::<Answer>::default();
+        state.waiting[call.slot()] = Some(Arc::clone(&answer));
         let late = state.armed.is_none_or(|armed| deadline < armed);
         self.flush(&mut state, late);
         drop(state);
-        Ok(Call::new(Arc::clone(self), call))
+        Ok(Call::new(Arc::clone(self), call, answer))
     }
 
     /// Sends something that nobody answers.
@@ -149,25 +196,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn poll_call(&self, call: CallId, cx: &Context<'_>) -> Poll<Result<Response, CallError>> {
-        let mut state = self.lock();
-        let waiting = &mut state.waiting[call.slot()];
-        match std::mem::take(waiting) {
-            Waiting::Done(result) => Poll::Ready(result),
-            Waiting::For(_) | Waiting::Nobody => {
-                *waiting = Waiting::For(Some(cx.waker().clone()));
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Nobody waits for the call any more. `give_up`: nor is it to be sent, if it was not.
-    pub(crate) fn forget_call(&self, call: CallId, give_up: bool) {
-        let mut state = self.lock();
-        state.waiting[call.slot()] = Waiting::Nobody;
-        if give_up {
-            state.node.cancel(call);
-        }
+    /// Nobody waits for the call any more, nor is it to be sent if it was not.
+    pub(crate) fn cancel(&self, call: CallId) {
+        self.lock().node.cancel(call);
     }
 
     /// Looks who is there.
@@ -254,14 +285,17 @@ impl Shared {
         let facts = &mut state.facts;
         match event {
             ClusterEvent::Finished { call, result } => {
-                match std::mem::take(&mut state.waiting[call.slot()]) {
-                    Waiting::For(waker) => {
-                        state.waiting[call.slot()] = Waiting::Done(result);
+                let put = match state.waiting[call.slot()].take() {
+                    Some(answer) => answer.put(result),
+                    None => Err(result),
+                };
+                return match put {
+                    Ok(waker) => {
                         wakers.extend(waker);
+                        None
                     }
-                    Waiting::Nobody | Waiting::Done(_) => return Some(ClusterEvent::Finished { call, result }),
-                }
-                return None;
+                    Err(result) => Some(ClusterEvent::Finished { call, result }),
+                };
             }
             ClusterEvent::Synced => facts.synced = true,
             ClusterEvent::Registered => facts.registered = true,
@@ -293,8 +327,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics with the lock held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

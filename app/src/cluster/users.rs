@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use bytes::Bytes;
 use cereus_cluster::{
-    Address, Addressing, CallError, Kind, ServerInfo, names,
+    Address, Addressing, Kind, ServerInfo, names,
     protos::{KickMsg, Multicast, Push, Unreached},
 };
 use cereus_core::Route;
@@ -153,7 +153,7 @@ impl Users {
         Ok(missed)
     }
 
-    /// Kicks users. Returns those that were not reached. One that is bound here is kicked whatever the type of this server is.
+    /// Kicks users. Returns those that were not reached, as far as that can be told: frontends of Go say nothing. One that is bound here is kicked whatever the type of this server is.
     pub async fn kick(&self, uids: &[impl AsRef<str> + Sync]) -> Vec<Arc<str>> {
         let mut missed = self.server.kick_local_users(uids);
         let Some(shared) = self.server.shared() else {
@@ -163,26 +163,24 @@ impl Users {
         if self.frontends(&servers, shared).next().is_none() {
             return missed;
         }
+        // Frontends of Go kick and say nothing when they are reached by the user's name.
+        let by_name = shared.bus.addressing() != Addressing::Servers;
+        let silent = by_name && self.frontends(&servers, shared).any(|server| !server.is_cereus());
         let mut calls = Vec::new();
-        for uid in missed.drain(..) {
-            let kick = KickMsg { user_id: uid.to_string() }.encode_to_vec();
-            let called = match self.address(shared, &uid).await {
-                Some(to) => shared.call(to, Kind::Kick, kick.into(), shared.deadline(None, None)).ok(),
-                None => None,
-            };
-            calls.push((uid, called));
+        for uid in std::mem::take(&mut missed) {
+            let kick = Bytes::from(KickMsg { user_id: uid.to_string() }.encode_to_vec());
+            match self.address(shared, &uid).await {
+                Some(to) if silent && shared.send(to.clone(), Kind::Kick, kick.clone()).is_ok() => {}
+                Some(to) => calls.push((uid, shared.call(to, Kind::Kick, kick, shared.limit(None, None).1))),
+                None => missed.push(uid),
+            }
         }
-        let mut missed = Vec::new();
         for (uid, call) in calls {
-            let reached = match call {
-                Some(call) => match call.await {
-                    // Whoever subscribed to the user has him, and others than Cereus never answer.
-                    Ok(response) => response.error.is_none(),
-                    Err(error) => error == CallError::Timeout,
-                },
-                None => false,
+            let kicked = match call {
+                Ok(call) => call.await.is_ok_and(|response| response.error.is_none()),
+                Err(_) => false,
             };
-            if !reached {
+            if !kicked {
                 missed.push(uid);
             }
         }

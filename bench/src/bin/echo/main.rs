@@ -3,79 +3,65 @@
 //! ```text
 //! cargo run --release -p cereus-bench --bin echo
 //! ```
-//!
-//! Every run gets a new server process. Its CPU time is what the kernel accounts to it when it is reaped
-//! (`getrusage`), divided by all requests that it answered, those of the warm-up included: no server has to cooperate,
-//! and the start, a few milliseconds, vanishes among some hundred thousand requests. Throughput is counted in the
-//! measured window alone.
 
 mod args;
-mod load;
-mod report;
-mod servers;
 
 use std::error::Error;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, Parsed};
-use report::{Depth, Row};
-use servers::Server;
+use args::Args;
+use cereus_bench::comparison::{Contestant, compare};
+use cereus_bench::load::Answer;
+use cereus_bench::options;
+use cereus_bench::report::{self, Bar, Bars};
+use cereus_bench::servers::{Server, build, split};
+
+/// The name of the server that all others are compared with.
+const BASELINE: &str = "baseline";
+
+/// The name of ours, to which the bars apply.
+const CEREUS: &str = "cereus";
 
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
-        Ok(Parsed::Run(args)) => args,
-        Ok(Parsed::Help) => {
-            // Whoever closed stdout does not want to read it.
-            let _ = io::stdout().write_all(args::HELP.as_bytes());
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("echo: {error}\nTry --help.");
-            return ExitCode::from(2);
-        }
+    options::main("echo", &args::help(), args::parse(std::env::args().skip(1)), run)
+}
+
+fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
+    let contestants = contestants(args)?;
+    report::head(&args.route, &args.options)?;
+    compare(&contestants, &args.options, |name, depth| bars(args, name, depth))
+}
+
+/// The baseline, Cereus and the peers. Builds what no command was given for.
+fn contestants(args: &Args) -> Result<Vec<Contestant>, Box<dyn Error>> {
+    let baseline = match &args.baseline {
+        Some(command) => split(command),
+        None => vec![build(&["--package", "cereus-bench-baseline", "--bin", "cereus-bench-baseline"])?],
     };
-    match compare(&args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("echo: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let cereus = match &args.cereus {
+        Some(command) => split(command),
+        None => vec![
+            build(&["--package", "cereus", "--example", "echo"])
+                .map_err(|error| format!("{error}; or name a server with --cereus COMMAND"))?,
+        ],
+    };
+    let ours = [(BASELINE, baseline), (CEREUS, cereus)];
+    let peers = args.peers.iter().map(|(name, command)| (name.as_str(), split(command)));
+    let contestant = |(name, command)| {
+        let server = Server::new(name, command)?;
+        Ok(Contestant { name: name.to_owned(), server, route: args.route.clone(), answer: Answer::Echo })
+    };
+    ours.into_iter().chain(peers).map(contestant).collect()
 }
 
-/// Whether every bar holds.
-fn compare(args: &Args) -> Result<bool, Box<dyn Error>> {
-    let servers = servers::locate(args)?;
-    let mut out = io::stdout().lock();
-    report::head(args, &mut out)?;
-    let mut pass = true;
-    for &depth in &args.depths {
-        let mut table = Depth::new(depth);
-        for round in 0..args.rounds {
-            for turn in 0..servers.len() {
-                let server = &servers[(round + turn) % servers.len()];
-                eprint!("\rdepth {depth}, round {} of {}: {:<24}", round + 1, args.rounds, server.name);
-                table.rows.push(measure(server, args, depth, round).inspect_err(|_| eprintln!())?);
-            }
-        }
-        eprint!("\r{:60}\r", "");
-        pass &= table.print(args, &mut out)?;
+/// They are set for one load only.
+fn bars(args: &Args, name: &str, depth: usize) -> Bars {
+    if name != CEREUS || (args.options.clients, args.options.body) != (50, 64) {
+        return [None; 3];
     }
-    Ok(pass)
-}
-
-/// One server, from its start to its end.
-fn measure(server: &Server, args: &Args, depth: usize, round: usize) -> Result<Row, Box<dyn Error>> {
-    let running = server.spawn(args.threads)?;
-    let load = load::run(running.address, args, depth).map_err(|error| format!("{}: {error}", server.name))?;
-    let server_cpu = running.reap()?;
-    Ok(Row {
-        round,
-        server: server.name.clone(),
-        throughput: load.measured as f64 / load.window.as_secs_f64(),
-        server_cpu: server_cpu.as_secs_f64() * 1e6 / load.answered as f64,
-        loader_busy: load.loader_cpu.as_secs_f64() / load.window.as_secs_f64(),
-    })
+    match depth {
+        1 => [Some(Bar::AtLeast(0.85)), Some(Bar::AtMost(1.25)), None],
+        16 => [None, None, Some(Bar::AtMost(0.6))],
+        _ => [None; 3],
+    }
 }

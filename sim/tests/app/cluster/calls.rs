@@ -226,6 +226,32 @@ fn ten_thousand_calls_are_in_flight_at_once() {
 }
 
 #[test]
+fn an_answer_reaches_its_own_call_while_others_begin_at_the_same_moment() {
+    let (world, gate, _) = world();
+    let wrong = Arc::new(Mutex::new(Vec::new()));
+    for task in 0..50 {
+        let (rpc, runtime, wrong) = (gate.rpc(), world.runtime.clone(), Arc::clone(&wrong));
+        world.runtime.spawn(async move {
+            for number in 0..20 {
+                if (task + number) % 3 == 0 {
+                    runtime.sleep(SECOND).await;
+                } else {
+                    rpc.call::<Answer>("room.stats.nap", &ask("1")).await.expect("it has time");
+                }
+                let said = format!("{task}/{number}");
+                let answer: Answer = rpc.call("room.stats.echo", &ask(&said)).await.expect("it has time");
+                if answer.msg != format!("gate/g1 said {said}") {
+                    wrong.lock().unwrap().push((said, answer.msg));
+                }
+            }
+        });
+    }
+    world.runtime.advance(30 * SECOND);
+    assert_eq!(*wrong.lock().unwrap(), []);
+    assert_eq!((gate.rpc().call_stats().cancelled, gate.rpc().calls_in_flight()), (0, 0));
+}
+
+#[test]
 fn a_server_that_takes_no_more_requests_says_so() {
     let world = World::new();
     let (gate, _) = world.frontend("g1", 3250, world.app("gate"));

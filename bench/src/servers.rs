@@ -11,69 +11,68 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-use crate::args::Args;
-
-/// The name of the server that all others are compared with.
-pub(crate) const BASELINE: &str = "baseline";
-
-/// The name of ours, to which the bars apply.
-pub(crate) const CEREUS: &str = "cereus";
-
 /// How long a server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A program that can be started again and again.
-#[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) name: String,
+#[derive(Clone, Debug)]
+pub struct Server {
+    name: String,
     /// The program and its arguments.
     command: Vec<String>,
+    /// The last argument.
+    at: String,
+    quiet: bool,
 }
 
 /// A server that listens. Dropped, it is killed.
 #[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) address: SocketAddr,
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
     name: String,
     child: Child,
     /// CPU time of all children reaped before this one.
     cpu_before: Duration,
 }
 
-/// The baseline, Cereus and the peers. Builds what no command was given for.
-pub(crate) fn locate(args: &Args) -> Result<Vec<Server>, Box<dyn Error>> {
-    let baseline = match &args.baseline {
-        Some(command) => split(command),
-        None => vec![build(&["--package", "cereus-bench-baseline"])?],
-    };
-    let cereus = match &args.cereus {
-        Some(command) => split(command),
-        None => vec![
-            build(&["--package", "cereus", "--example", "echo"])
-                .map_err(|error| format!("{error}; or name a server with --cereus COMMAND"))?,
-        ],
-    };
-    let ours = [(BASELINE.to_owned(), baseline), (CEREUS.to_owned(), cereus)];
-    let peers = args.peers.iter().map(|(name, command)| (name.clone(), split(command)));
-    ours.into_iter()
-        .chain(peers)
-        .map(|(name, command)| {
-            if command.is_empty() {
-                return Err(format!("the command of {name} is empty").into());
-            }
-            Ok(Server { name, command })
-        })
-        .collect()
-}
-
 impl Server {
+    /// A program that gets an address to listen on as its last argument and prints a line `... listening on <address>`; or
+    /// one with `{port}` among its arguments, which is replaced with a free port, where it accepts once it is up.
+    ///
+    /// # Errors
+    ///
+    /// The command is empty.
+    pub fn new(name: &str, command: Vec<String>) -> Result<Self, String> {
+        if command.is_empty() {
+            return Err(format!("the command of {name} is empty"));
+        }
+        Ok(Self { name: name.to_owned(), command, at: "127.0.0.1:0".to_owned(), quiet: false })
+    }
+
+    /// Gives it this address as the last argument, not one that it may choose.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Self {
+        Self { at: address.to_string(), ..self }
+    }
+
+    /// Shows nothing of what it writes to stderr.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
     /// Starts the server and waits until it listens.
-    pub(crate) fn spawn(&self, threads: usize) -> Result<Running, Box<dyn Error>> {
+    ///
+    /// # Errors
+    ///
+    /// It does not start, or does not listen in time.
+    pub fn spawn(&self, threads: usize) -> Result<Running, Box<dyn Error>> {
         let mut words = self.command.clone();
         let port = words.iter().any(|word| word.contains("{port}")).then(free_port).transpose()?;
         match port {
             Some(port) => words.iter_mut().for_each(|word| *word = word.replace("{port}", &port.to_string())),
-            None => words.push("127.0.0.1:0".to_owned()),
+            None => words.push(self.at.clone()),
         }
 
         let cpu_before = children_cpu()?;
@@ -82,6 +81,7 @@ impl Server {
             .env("TOKIO_WORKER_THREADS", threads.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(if self.quiet { Stdio::null() } else { Stdio::inherit() })
             .spawn()
             .map_err(|error| format!("{} does not start: {}: {error}", self.name, words[0]))?;
         let stdout = child.stdout.take();
@@ -102,8 +102,13 @@ impl Server {
 }
 
 impl Running {
-    /// Ends the server. Returns the CPU time, of user and system, that it took in its whole life.
-    pub(crate) fn reap(mut self) -> Result<Duration, Box<dyn Error>> {
+    /// Ends the server. Returns the CPU time, of user and system, that it took in its whole life. No other child may be
+    /// reaped meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// It had ended already.
+    pub fn reap(mut self) -> Result<Duration, Box<dyn Error>> {
         if let Some(status) = self.child.try_wait()? {
             return Err(format!("{} ended under load: {status}", self.name).into());
         }
@@ -185,7 +190,11 @@ fn listening_on(line: &str) -> Option<SocketAddr> {
 }
 
 /// Builds one program of the workspace in release mode and returns its path.
-fn build(target: &[&str]) -> Result<String, Box<dyn Error>> {
+///
+/// # Errors
+///
+/// It does not compile.
+pub fn build(target: &[&str]) -> Result<String, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target_words = target.join(" ");
     eprintln!("building {target_words}");
@@ -208,7 +217,8 @@ fn build(target: &[&str]) -> Result<String, Box<dyn Error>> {
         .ok_or_else(|| format!("cargo build {target_words} made no program").into())
 }
 
-fn split(command: &str) -> Vec<String> {
+/// The words of a command.
+pub fn split(command: &str) -> Vec<String> {
     command.split_whitespace().map(str::to_owned).collect()
 }
 
@@ -221,7 +231,11 @@ fn children_cpu() -> nix::Result<Duration> {
 }
 
 /// User and system time.
-pub(crate) fn cpu_time(who: UsageWho) -> nix::Result<Duration> {
+///
+/// # Errors
+///
+/// The system's.
+pub fn cpu_time(who: UsageWho) -> nix::Result<Duration> {
     let usage = getrusage(who)?;
     Ok(duration(usage.user_time()) + duration(usage.system_time()))
 }

@@ -2,58 +2,74 @@
 
 use std::io::{self, Write};
 
-use crate::args::Args;
-use crate::servers::{BASELINE, CEREUS};
+use crate::options::Options;
 
 /// One server in one round.
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) round: usize,
-    pub(crate) server: String,
+pub struct Row {
+    /// The number of the round.
+    pub round: usize,
+    /// The server's name.
+    pub server: String,
     /// Answers per second.
-    pub(crate) throughput: f64,
+    pub throughput: f64,
     /// Microseconds of the server's CPU time per answer.
-    pub(crate) server_cpu: f64,
+    pub server_cpu: f64,
     /// The share of one core that the loader took. Near 1 it is the loader that limits the throughput.
-    pub(crate) loader_busy: f64,
+    pub loader_busy: f64,
 }
 
 /// All runs with one number of requests in flight.
 #[derive(Debug)]
-pub(crate) struct Depth {
+pub struct Table<'a> {
     depth: usize,
-    pub(crate) rows: Vec<Row>,
+    /// The server that all others are compared with.
+    baseline: &'a str,
+    /// The runs.
+    pub rows: Vec<Row>,
 }
 
 /// What a comparison must reach.
 #[derive(Clone, Copy, Debug)]
-enum Bar {
+pub enum Bar {
+    /// This or more.
     AtLeast(f64),
+    /// This or less.
     AtMost(f64),
 }
 
-/// What all runs have in common.
-pub(crate) fn head(args: &Args, out: &mut impl Write) -> io::Result<()> {
+/// What a server must reach: in throughput and in CPU per request as ratios, in CPU per request as microseconds more.
+pub type Bars = [Option<Bar>; 3];
+
+/// Tells what all runs have in common.
+///
+/// # Errors
+///
+/// Those of stdout.
+pub fn head(what: &str, options: &Options) -> io::Result<()> {
     writeln!(
-        out,
-        "{}, {} connections, {}-byte body, {} server thread(s), {} rounds of {} s",
-        args.route,
-        args.connections,
-        args.body,
-        args.threads,
-        args.rounds,
-        args.window.as_secs_f64()
+        io::stdout(),
+        "{what}, {} connections, {}-byte body, {} server thread(s), {} rounds of {} s",
+        options.clients,
+        options.body,
+        options.threads,
+        options.rounds,
+        options.window.as_secs_f64()
     )
 }
 
-impl Depth {
-    pub(crate) fn new(depth: usize) -> Self {
-        let rows = Vec::new();
-        Self { depth, rows }
+impl<'a> Table<'a> {
+    /// A table without runs.
+    pub const fn new(depth: usize, baseline: &'a str) -> Self {
+        Self { depth, baseline, rows: Vec::new() }
     }
 
-    /// Whether every bar holds.
-    pub(crate) fn print(&self, args: &Args, out: &mut impl Write) -> io::Result<bool> {
+    /// Prints it, and returns whether every bar holds.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn print(&self, bars: &dyn Fn(&str) -> Bars, out: &mut impl Write) -> io::Result<bool> {
         writeln!(out, "\n{} in flight per connection", self.depth)?;
         writeln!(
             out,
@@ -75,21 +91,21 @@ impl Depth {
             self.line("median", [of(0), of(1), of(2)], server, out)?;
         }
 
-        writeln!(out, "\ncompared with the baseline of the same round: median, lowest to highest")?;
+        writeln!(out, "\ncompared with {} of the same round: median, lowest to highest", self.baseline)?;
         let mut pass = true;
-        for server in servers.into_iter().filter(|server| *server != BASELINE) {
-            pass &= self.print_comparison(server, args, out)?;
+        for server in servers.into_iter().filter(|server| *server != self.baseline) {
+            pass &= self.print_comparison(server, bars(server), out)?;
         }
         out.flush()?;
         Ok(pass)
     }
 
     /// Whether the server's bars hold.
-    fn print_comparison(&self, server: &str, args: &Args, out: &mut impl Write) -> io::Result<bool> {
+    fn print_comparison(&self, server: &str, bars: Bars, out: &mut impl Write) -> io::Result<bool> {
         let what = ["throughput, ratio", "server CPU per request, ratio", "server CPU per request, us more"];
         let rounds: Vec<[f64; 3]> = self.compare(server).collect();
         let mut pass = true;
-        for (index, (what, bar)) in what.iter().zip(self.bars(server, args)).enumerate() {
+        for (index, (what, bar)) in what.iter().zip(bars).enumerate() {
             let values: Vec<f64> = rounds.iter().map(|round| round[index]).collect();
             let value = median(values.iter().copied());
             let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -116,21 +132,9 @@ impl Depth {
     /// What each round says: a server and the baseline were measured within seconds of each other.
     fn compare(&self, server: &str) -> impl Iterator<Item = [f64; 3]> {
         self.of(server).filter_map(|row| {
-            let base = self.of(BASELINE).find(|base| base.round == row.round)?;
+            let base = self.of(self.baseline).find(|base| base.round == row.round)?;
             Some([row.throughput / base.throughput, row.server_cpu / base.server_cpu, row.server_cpu - base.server_cpu])
         })
-    }
-
-    /// For throughput and for CPU as a ratio and as a difference. They are set for one load only.
-    fn bars(&self, server: &str, args: &Args) -> [Option<Bar>; 3] {
-        if server != CEREUS || (args.connections, args.body) != (50, 64) {
-            return [None; 3];
-        }
-        match self.depth {
-            1 => [Some(Bar::AtLeast(0.85)), Some(Bar::AtMost(1.25)), None],
-            16 => [None, None, Some(Bar::AtMost(0.6))],
-            _ => [None; 3],
-        }
     }
 }
 
@@ -141,14 +145,16 @@ impl Row {
 }
 
 impl Bar {
-    fn holds(self, value: f64) -> bool {
+    /// Whether a value reaches it.
+    pub fn holds(self, value: f64) -> bool {
         match self {
             Self::AtLeast(bar) => value >= bar,
             Self::AtMost(bar) => value <= bar,
         }
     }
 
-    fn verdict(self, value: f64) -> String {
+    /// Whether a value reaches it, in words.
+    pub fn verdict(self, value: f64) -> String {
         let word = if self.holds(value) { "PASS" } else { "FAIL" };
         match self {
             Self::AtLeast(bar) => format!("{word} (at least {bar})"),
@@ -157,7 +163,8 @@ impl Bar {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle one.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

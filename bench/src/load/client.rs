@@ -1,138 +1,32 @@
-//! The load: every connection keeps a fixed number of requests in flight, all from one thread.
-//!
-//! It shares the machine with the server, so it does little: one read and one write per wake-up of a connection,
-//! requests copied from a finished tail. It reads the protocol with its own few lines, not with `cereus-core`: a
-//! mistake there cannot hide here. An echo of the request itself counts as an answer, so that one loader serves the
-//! baseline too.
+//! One client.
 
-use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
-use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-use nix::sys::resource::UsageWho;
 
-use crate::args::Args;
-use crate::servers::cpu_time;
+use super::{Answer, Plan, STALL};
 
 const HANDSHAKE: u8 = 1;
 const HANDSHAKE_ACK: u8 = 2;
 const HEARTBEAT: u8 = 3;
 const DATA: u8 = 4;
 
+/// The flags of messages.
+const REQUEST: u8 = 0x00;
+const RESPONSE: u8 = 0x04;
+const ERROR: u8 = 0x24;
+
 const HANDSHAKE_BODY: &[u8] = br#"{"sys":{"platform":"bench"}}"#;
-
-/// A server that answers nothing for so long is stuck.
-const STALL: Duration = Duration::from_secs(5);
-
-/// What one run amounts to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    /// Answers in the whole run.
-    pub(crate) answered: u64,
-    /// Answers within the window.
-    pub(crate) measured: u64,
-    pub(crate) window: Duration,
-    /// What the loader itself took within the window.
-    pub(crate) loader_cpu: Duration,
-}
-
-/// Connects, warms up, measures, and lets the last answers in.
-pub(crate) fn run(address: SocketAddr, args: &Args, depth: usize) -> Result<Load, Box<dyn Error>> {
-    let mut poll = Poll::new()?;
-    let mut connections = Vec::with_capacity(args.connections);
-    for index in 0..args.connections {
-        let mut connection = Connection::open(address, args, index)
-            .map_err(|error| format!("connection {index} to {address}: {error}"))?;
-        poll.registry().register(&mut connection.stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        connections.push(connection);
-    }
-
-    let mut events = Events::with_capacity(args.connections);
-    let largest = 32 + args.route.len() + args.body;
-    let mut scratch = vec![0; (2 * largest).max(64 * 1024)];
-    let mut phase = Phase::WarmUp { until: Instant::now() + args.warm_up };
-    let mut answered = 0;
-    let mut in_flight = args.connections * depth;
-    for connection in &mut connections {
-        connection.ask(depth);
-        connection.flush()?;
-    }
-    loop {
-        poll.poll(&mut events, Some(STALL)).or_else(|error| match error.kind() {
-            ErrorKind::Interrupted => Ok(()),
-            _ => Err(error),
-        })?;
-        if events.is_empty() {
-            return Err(format!("no answer for {STALL:?}, {in_flight} requests in flight, {answered} answered").into());
-        }
-        for event in &events {
-            let index = event.token().0;
-            let connection = &mut connections[index];
-            let asking = !matches!(phase, Phase::Drain(_));
-            let answers = connection
-                .turn(&mut scratch, asking)
-                .map_err(|error| format!("connection {index}, {answered} answered: {error}"))?;
-            answered += answers as u64;
-            if !asking {
-                in_flight -= answers;
-            }
-        }
-        phase = phase.advance(answered, args.window)?;
-        if let Phase::Drain(load) = phase
-            && in_flight == 0
-        {
-            if connections.iter().any(|connection| connection.ids != 0) {
-                return Err("a request was answered twice and another never".into());
-            }
-            return Ok(Load { answered, ..load });
-        }
-    }
-}
-
-/// Where a run is.
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    WarmUp {
-        until: Instant,
-    },
-    Measure {
-        start: Instant,
-        answered: u64,
-        cpu: Duration,
-    },
-    /// Nothing more is asked.
-    Drain(Load),
-}
-
-impl Phase {
-    /// `answered` requests have been answered by now.
-    fn advance(self, answered: u64, window: Duration) -> nix::Result<Self> {
-        let now = Instant::now();
-        Ok(match self {
-            Self::WarmUp { until } if now >= until => {
-                Self::Measure { start: now, answered, cpu: cpu_time(UsageWho::RUSAGE_SELF)? }
-            }
-            Self::Measure { start, answered: before, cpu } if now >= start + window => Self::Drain(Load {
-                answered,
-                measured: answered - before,
-                window: now - start,
-                loader_cpu: cpu_time(UsageWho::RUSAGE_SELF)?.saturating_sub(cpu),
-            }),
-            unchanged => unchanged,
-        })
-    }
-}
 
 /// One client.
 #[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
     /// Route and body, the end of every request. Each connection has its own body.
     tail: Vec<u8>,
-    body_len: usize,
+    /// Flags and bodies that are answers.
+    answers: Vec<(u8, Vec<u8>)>,
     next_id: u64,
     /// The ids asked minus the ids answered: zero when nothing is in flight.
     ids: u64,
@@ -144,7 +38,7 @@ struct Connection {
 
 impl Connection {
     /// Connects and shakes hands.
-    fn open(address: SocketAddr, args: &Args, index: usize) -> io::Result<Self> {
+    pub(super) fn open(address: SocketAddr, plan: &Plan<'_>, index: usize) -> io::Result<Self> {
         let mut stream = StdTcpStream::connect_timeout(&address, STALL)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STALL))?;
@@ -156,13 +50,16 @@ impl Connection {
         })?;
         stream.set_nonblocking(true)?;
 
-        let mut tail = vec![args.route.len() as u8];
-        tail.extend_from_slice(args.route.as_bytes());
-        tail.extend(random_bytes(index as u64).take(args.body));
+        let body: Vec<u8> = random_bytes(index as u64).take(plan.body).collect();
+        let tail = [&[plan.route.len() as u8], plan.route.as_bytes(), &body].concat();
+        let answers = match plan.answer {
+            Answer::Echo => vec![(RESPONSE, body), (REQUEST, tail.clone())],
+            Answer::Fixed(body) => vec![(RESPONSE, body.clone())],
+        };
         Ok(Self {
             stream: TcpStream::from_std(stream),
             tail,
-            body_len: args.body,
+            answers,
             next_id: 1,
             ids: 0,
             partial: Vec::new(),
@@ -170,8 +67,13 @@ impl Connection {
         })
     }
 
+    /// Whether nothing is in flight.
+    pub(super) const fn is_even(&self) -> bool {
+        self.ids == 0
+    }
+
     /// Takes in what has arrived and, if `asking`, sends as many new requests. Returns the number of answers.
-    fn turn(&mut self, scratch: &mut [u8], asking: bool) -> io::Result<usize> {
+    pub(super) fn turn(&mut self, scratch: &mut [u8], asking: bool) -> io::Result<usize> {
         let mut answers = 0;
         loop {
             let held = self.partial.len();
@@ -211,13 +113,12 @@ impl Connection {
     }
 
     /// Queues requests.
-    fn ask(&mut self, count: usize) {
+    pub(super) fn ask(&mut self, count: usize) {
         for _ in 0..count {
             let (id, id_len) = varint(self.next_id);
             let length = (1 + id_len + self.tail.len()) as u32;
             let [_, high, middle, low] = length.to_be_bytes();
-            // The last byte is the message's flags: a request with a plain route.
-            self.unsent.extend_from_slice(&[DATA, high, middle, low, 0]);
+            self.unsent.extend_from_slice(&[DATA, high, middle, low, REQUEST]);
             self.unsent.extend_from_slice(&id[..id_len]);
             self.unsent.extend_from_slice(&self.tail);
             self.ids = self.ids.wrapping_add(self.next_id);
@@ -226,7 +127,7 @@ impl Connection {
     }
 
     /// Writes what the socket takes; the rest goes when it is writable again.
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
                 Ok(written) if written == self.unsent.len() => self.unsent.clear(),
@@ -245,21 +146,22 @@ impl Connection {
             let text = String::from_utf8_lossy(message);
             Err(io::Error::other(format!("{what}: {text:?}")))
         };
-        let expected = match message.first() {
-            Some(0x04) => &self.tail[self.tail.len() - self.body_len..],
-            // An echo of the request.
-            Some(0x00) => &self.tail[..],
-            Some(0x24) => return wrong("the server answered an error"),
-            _ => return wrong("no answer"),
+        let Some((&flags, rest)) = message.split_first() else {
+            return wrong("an empty message");
         };
-        let Some((id, id_len)) = read_varint(&message[1..]) else {
+        match flags {
+            RESPONSE | REQUEST => {}
+            ERROR => return wrong("the server answered an error"),
+            _ => return wrong("no answer"),
+        }
+        let Some((id, id_len)) = read_varint(rest) else {
             return wrong("an answer without an id");
         };
         if id == 0 || id >= self.next_id {
             return wrong("an answer to nothing");
         }
-        if &message[1 + id_len..] != expected {
-            return wrong("an answer with another body than the request's");
+        if !self.answers.iter().any(|(kind, body)| *kind == flags && *body == rest[id_len..]) {
+            return wrong("an answer with another body than it should have");
         }
         self.ids = self.ids.wrapping_sub(id);
         Ok(())
