@@ -1,6 +1,11 @@
 //! `cargo xtask test`: every test.
 
-use std::{env, process::Command};
+use std::{
+    env,
+    error::Error as StdError,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{Done, services::Services, tools};
 
@@ -11,26 +16,46 @@ Runs every test: those of `cargo test`, and then those of tests/services, which 
 ARGUMENTS are handed to `cargo test` both times: `cargo xtask test --locked -- --nocapture`.
 
 It gets what is missing, if it can: see `cargo xtask services --help`. A server that it cannot get is a failure.
-Without Go the tests with Go servers are left out, and it says so; when the variable CI is set, that is a failure too.
+The tests with Go servers need Go, or CEREUS_GO_INTEROP, which names a program that was built from tests/interop/go elsewhere.
+Without they are left out, and it says so; when the variable CI is set, that is a failure too.
 ";
 
 pub(crate) fn run(arguments: &[&str]) -> Done {
     let services = Services::prepare()?;
-    cargo_test(&services, &[], arguments)?;
+    cargo_test(&services, &[], arguments, None)?;
+    let example = build_example()?;
     let mut package = vec!["--package", "cereus-service-tests"];
     if services.interop.is_some() {
         package.extend(["--features", "interop"]);
     }
-    cargo_test(&services, &package, arguments)?;
+    cargo_test(&services, &package, arguments, Some(&example))?;
     if services.interop.is_none() {
         eprintln!("xtask: all that ran passed; the tests with Go servers were LEFT OUT, as told above");
     }
     Ok(())
 }
 
-fn cargo_test(services: &Services, which: &[&str], arguments: &[&str]) -> Done {
+/// The example that is run as several processes, with all that it can do.
+fn build_example() -> Result<PathBuf, Box<dyn StdError>> {
+    eprintln!("\nxtask: building the example `cluster`");
+    let mut build = cargo();
+    build.args(["build", "--locked", "--example", "cluster", "--features", "nats,etcd,grpc"]);
+    tools::run(&mut build)?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| tools::root().join("target"), PathBuf::from);
+    Ok(target.join("debug/examples/cluster").with_extension(env::consts::EXE_EXTENSION))
+}
+
+fn cargo_test(services: &Services, which: &[&str], arguments: &[&str], example: Option<&Path>) -> Done {
+    let mut command = cargo();
+    command.arg("test").args(which).args(arguments).envs(services.environment());
+    command.envs(example.map(|example| ("CEREUS_CLUSTER_EXAMPLE", example)));
+    eprintln!("\nxtask: cargo test {}", [which, arguments].concat().join(" "));
+    tools::run(&mut command)
+}
+
+fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.arg("test").args(which).args(arguments).current_dir(tools::root()).envs(services.environment());
+    command.current_dir(tools::root());
     // What cargo told of this package: build scripts that look at it would run again each time.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
@@ -38,6 +63,5 @@ fn cargo_test(services: &Services, which: &[&str], arguments: &[&str]) -> Done {
             command.env_remove(&*name);
         }
     }
-    eprintln!("\nxtask: cargo test {}", [which, arguments].concat().join(" "));
-    tools::run(&mut command)
+    command
 }
