@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use crate::{
     Address, Bus, BusError, BusEvent, BusEvents, CallId, Changes, KeptAlive, LeaseId, Registry, RegistryError,
     RegistryEvent, ReplyTo, ServerInfo, Transmit, Undelivered,
@@ -45,6 +47,9 @@ struct World {
 #[derive(Debug, Default)]
 struct Routes {
     servers: BTreeMap<String, Arc<Inbox>>,
+    /// By the numbers of their starts.
+    starts: BTreeMap<u64, Arc<Inbox>>,
+    last_start: u64,
     types: BTreeMap<String, BTreeSet<String>>,
     /// By the type of the frontend and the uid: the ids of the frontends.
     users: BTreeMap<(String, String), BTreeSet<String>>,
@@ -100,23 +105,31 @@ impl Default for InProcess {
 pub struct InProcessBus {
     world: Arc<World>,
     limits: Limits,
-    own: OnceLock<Arc<ServerInfo>>,
+    own: OnceLock<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    info: Arc<ServerInfo>,
+    /// Where answers go. It differs from start to start: what is for a server before does not reach one that has its id now.
+    start: u64,
 }
 
 impl InProcessBus {
     fn deliver(&self, to: &Inbox, message: Transmit) -> Result<(), Undelivered> {
-        let own = self.own.get().map(|own| own.id.as_str()).unwrap_or_default();
-        let reply = message.call.map(|call| ReplyTo::new(format!("{own}/{call}")));
+        let own = self.own.get();
+        let reply = message.call.zip(own).map(|(call, own)| ReplyTo::new(format!("{}/{call}", own.start)));
         to.put(BusEvent::Message { kind: message.kind, reply, payload: message.payload }, &self.limits)
     }
 
-    /// An answer goes to the server whose id its address begins with.
-    fn answer(&self, routes: &Routes, to: &ReplyTo, message: Transmit) {
-        let address = to.as_str().rsplit_once('/');
-        let inbox = address.and_then(|(id, call)| Some((routes.servers.get(id)?, CallId::parse(call)?)));
-        if let Some((inbox, call)) = inbox {
-            // A caller whose queue is full learns it from the deadline.
-            let _ = inbox.put(BusEvent::Reply { call, result: Ok(message.payload) }, &self.limits);
+}
+
+impl Routes {
+    /// Gives a call its end. A caller whose queue is full learns it from the deadline.
+    fn answer(&self, to: &ReplyTo, result: Result<Bytes, Undelivered>, limits: &Limits) {
+        let find = |(start, call): (&str, &str)| Some((self.starts.get(&start.parse().ok()?)?, CallId::parse(call)?));
+        if let Some((inbox, call)) = to.as_str().split_once('/').and_then(find) {
+            let _ = inbox.put(BusEvent::Reply { call, result }, limits);
         }
     }
 }
@@ -124,16 +137,20 @@ impl InProcessBus {
 impl Bus for InProcessBus {
     async fn start(&self, own: Arc<ServerInfo>) -> Result<Box<dyn BusEvents>, BusError> {
         let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
-        if routes.servers.contains_key(&own.id) || self.own.set(Arc::clone(&own)).is_err() {
+        let start = routes.last_start + 1;
+        let taken = routes.servers.contains_key(&own.id);
+        if taken || self.own.set(Own { info: Arc::clone(&own), start }).is_err() {
             let text = format!("there is a server with the id `{}` in this cluster already: choose another", own.id);
             return Err(BusError::new(text));
         }
         let inbox = Arc::new(Inbox::default());
         let up = BusEvent::Up { max_payload: self.limits.max_payload };
         inbox.put(up, &self.limits).map_err(|error| BusError::new(error.to_string()))?;
+        routes.last_start = start;
+        routes.starts.insert(start, Arc::clone(&inbox));
         routes.servers.insert(own.id.clone(), Arc::clone(&inbox));
         routes.types.entry(own.server_type.clone()).or_default().insert(own.id.clone());
-        Ok(Box::new(Events { world: Arc::clone(&self.world), own, inbox }))
+        Ok(Box::new(Events { world: Arc::clone(&self.world), own, start, inbox }))
     }
 
     fn send(&self, message: Transmit) -> Result<(), Transmit> {
@@ -145,7 +162,7 @@ impl Bus for InProcessBus {
                 None => Err(Undelivered::NoResponders),
             },
             Address::Reply(to) => {
-                self.answer(&routes, &to.clone(), message);
+                routes.answer(to, Ok(message.payload), &self.limits);
                 return Ok(());
             }
             Address::User { frontend_type, uid } => {
@@ -154,7 +171,7 @@ impl Bus for InProcessBus {
             }
             Address::Type(server_type) => self.deliver_all(&routes, routes.types.get(&**server_type), &message),
         };
-        if let (Err(error), Some(call), Some(own)) = (delivered, call, own.and_then(|own| routes.servers.get(&own.id)))
+        if let (Err(error), Some(call), Some(own)) = (delivered, call, own.and_then(|own| routes.starts.get(&own.start)))
         {
             let _ = own.put(BusEvent::Reply { call, result: Err(error) }, &self.limits);
         }
@@ -164,16 +181,17 @@ impl Bus for InProcessBus {
     async fn subscribe_user(&self, uid: &str) -> Result<(), BusError> {
         let own = self.own.get().ok_or_else(|| BusError::new("the bus has not been started"))?;
         let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
-        routes.users.entry((own.server_type.clone(), uid.to_owned())).or_default().insert(own.id.clone());
+        let key = (own.info.server_type.clone(), uid.to_owned());
+        routes.users.entry(key).or_default().insert(own.info.id.clone());
         Ok(())
     }
 
     async fn unsubscribe_user(&self, uid: &str) {
         let Some(own) = self.own.get() else { return };
         let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let key = (own.server_type.clone(), uid.to_owned());
+        let key = (own.info.server_type.clone(), uid.to_owned());
         if let Some(ids) = routes.users.get_mut(&key) {
-            ids.remove(&own.id);
+            ids.remove(&own.info.id);
             if ids.is_empty() {
                 routes.users.remove(&key);
             }
@@ -244,6 +262,7 @@ impl fmt::Debug for Inbox {
 struct Events {
     world: Arc<World>,
     own: Arc<ServerInfo>,
+    start: u64,
     inbox: Arc<Inbox>,
 }
 
@@ -267,6 +286,7 @@ impl Drop for Events {
     fn drop(&mut self) {
         let mut routes = self.world.routes.write().unwrap_or_else(PoisonError::into_inner);
         routes.servers.remove(&self.own.id);
+        routes.starts.remove(&self.start);
         if let Some(ids) = routes.types.get_mut(&self.own.server_type) {
             ids.remove(&self.own.id);
         }
@@ -279,11 +299,8 @@ impl Drop for Events {
         let left = std::mem::take(&mut *lock(&self.inbox.0)).events;
         let routes = self.world.routes.read().unwrap_or_else(PoisonError::into_inner);
         for event in left {
-            if let BusEvent::Message { reply: Some(reply), .. } = event
-                && let Some((id, call)) = reply.as_str().rsplit_once('/')
-                && let (Some(inbox), Some(call)) = (routes.servers.get(id), CallId::parse(call))
-            {
-                let _ = inbox.put(BusEvent::Reply { call, result: Err(Undelivered::NoResponders) }, &NO_LIMITS);
+            if let BusEvent::Message { reply: Some(reply), .. } = event {
+                routes.answer(&reply, Err(Undelivered::NoResponders), &NO_LIMITS);
             }
         }
     }

@@ -342,8 +342,8 @@ impl ClusterNode {
         self.registration.join();
     }
 
-    /// Takes the own record out of the registry: [`ClusterEvent::Left`] tells, once, when it is out, or when the registry
-    /// failed and it goes by itself. A command that runs is waited for.
+    /// Takes the own record out of the registry: [`ClusterEvent::Left`] tells, once, when it is out, or when the
+    /// registry failed and it goes by itself. A command that runs is waited for.
     pub fn leave(&mut self) {
         let left = self.registration.leave();
         self.tell_left(left);
@@ -422,8 +422,8 @@ impl ClusterNode {
         }
     }
 
-    /// Calls that have ended are not to take the room of others while the bus is away. They are not looked for before so
-    /// many have ended that it is worth it.
+    /// Calls that have ended are not to take the room of others while the bus is away. They are not looked for before
+    /// so many have ended that it is worth it.
     fn forget_ended(&mut self) {
         let ended = self.calls.ended();
         if ended - self.ended_before <= self.transmits.len() as u64 / 2 {

@@ -51,7 +51,8 @@ impl Registration {
     }
 
     pub(crate) const fn is_held(&self) -> bool {
-        let has_lease = matches!(self.state, State::Held { .. } | State::Keeping(_) | State::Resting { lease: Some(_), .. });
+        let has_lease =
+            matches!(self.state, State::Held { .. } | State::Keeping(_) | State::Resting { lease: Some(_), .. });
         has_lease && !self.missing && !self.leaving
     }
 

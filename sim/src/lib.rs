@@ -4,7 +4,7 @@
 //! - [`Pair`] joins a real server connection and a real client connection by two [`Link`]s in virtual time. Links cut,
 //!   join, delay, stall and break the bytes as their seed says; hours pass in milliseconds.
 //! - [`SimRuntime`] is a whole runtime in virtual time: servers that ship run on it, with their handlers and timers.
-//! - [`nodes`] is a cluster of bare nodes, with a bus and a registry that fail as they are told, and a model of each node.
+//! - [`nodes`] is a cluster of bare nodes, with a bus and a registry that fail as they are told, and a model of each.
 //! - [`props`] has the properties, as functions over bytes that panic when one is violated. The fuzz targets and the
 //!   property tests call the same ones.
 //! - [`strategies`] makes sessions, whole and damaged, for `proptest`.

@@ -1,19 +1,21 @@
-//! Nodes of a cluster, without apps and without a runtime, in virtual time: a bus and a registry that fail as they are told.
+//! Nodes of a cluster in virtual time, without apps and without a runtime: their bus and registry fail as they are
+//! told.
 //!
-//! A [`World`] drives [`ClusterNode`]s as their contract says: every input is followed by draining, deadlines are met to the
-//! nanosecond, a registry command that is not answered in time is told as failed. It carries their messages and keeps their
-//! records, with the faults that a test asks for, and after every step compares each node with a model of it:
+//! A [`World`] drives [`ClusterNode`]s as their contract says: every input is followed by draining, deadlines are met
+//! to the nanosecond, a registry command that is not answered in time is told as failed. It carries their messages and
+//! keeps their records, with the faults that a test asks for, and after every step compares each node with a model of
+//! it:
 //!
-//! - a call has exactly one end, at its deadline at the latest, and none after it was cancelled; an answer is the one to
-//!   this very call; what nobody waits for is counted and reaches nobody;
-//! - nothing is sent while the link is down, nor right after the bus was full, nor for a call that has ended; what is sent
-//!   keeps its order and is not longer than the bus carries; what waits is bounded;
+//! - a call has exactly one end, at its deadline at the latest, and none after it was cancelled; an answer is the one
+//!   to this very call; what nobody waits for is counted and reaches nobody;
+//! - nothing is sent while the link is down, nor right after the bus was full, nor for a call that has ended; what is
+//!   sent keeps its order and is not longer than the bus carries; what waits is bounded;
 //! - the table is what the registry told; servers come, change and go in turn, and the own one does none of it;
-//! - of the commands for the own record one runs at a time, with a lease that was granted, none before joining and after
-//!   having left, and not many in a second, fewer still while the registry is away.
+//! - of the commands for the own record one runs at a time, with a lease that was granted, none before joining and
+//!   after having left, and not many in a second, fewer still while the registry is away.
 //!
-//! When the faults have stopped, [`World::converge`] wants every table to become what the registry holds, and every node
-//! that joined to be in it, within [`World::patience`].
+//! When the faults have stopped, [`World::converge`] wants every table to become what the registry holds, and every
+//! node that joined to be in it, within [`World::patience`].
 //!
 //! ```
 //! use cereus_cluster::CallError;
@@ -45,7 +47,9 @@ use std::{
     time::Duration,
 };
 
-use cereus_cluster::{BusEvent, CallError, ClusterNode, NodeConfig, RegistryEvent, ReplyTo, ServerInfo, protos::Response};
+use cereus_cluster::{
+    BusEvent, CallError, ClusterNode, NodeConfig, RegistryEvent, ReplyTo, ServerInfo, protos::Response,
+};
 use cereus_core::Instant;
 
 use crate::{Clock, Rng};
@@ -72,8 +76,8 @@ use registry::{Ask, Registry};
 
 /// Nodes, the bus and the registry between them, and what is asked of them all.
 ///
-/// Nodes go by their ids; a node that was started again under the id of one that crashed is another one. Methods that take
-/// an id panic when no node with this id runs. See the [module](self).
+/// Nodes go by their ids; a node that was started again under the id of one that crashed is another one. Methods that
+/// take an id panic when no node with this id runs. See the [module](self).
 pub struct World {
     clock: Clock,
     seed: u64,
@@ -139,7 +143,8 @@ impl World {
         }
     }
 
-    /// The settings of nodes that are started from now on. Default: those of [`NodeConfig`] with a time to live of 10 s.
+    /// The settings of nodes that are started from now on. Default: those of [`NodeConfig`] with a time to live of 10
+    /// s.
     pub fn set_config(&mut self, config: NodeConfig) {
         self.config = config;
     }

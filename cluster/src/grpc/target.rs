@@ -26,7 +26,7 @@ impl Advertised {
         put(record::GRPC_PORT, bound.port().to_string());
         if let Some(host) = &self.external_host {
             put(record::GRPC_EXTERNAL_HOST, host.clone());
-            put(record::GRPC_EXTERNAL_PORT, self.external_port.unwrap_or(bound.port()).to_string());
+            put(record::GRPC_EXTERNAL_PORT, self.external_port.unwrap_or_else(|| bound.port()).to_string());
         }
         if let Some(region) = &self.region {
             put(record::REGION, region.clone());
@@ -42,7 +42,7 @@ fn reachable(bound: IpAddr) -> String {
             .or_else(|| outward(Ipv6Addr::UNSPECIFIED.into(), TEST_NET_6.into())),
         ip => Some(ip),
     };
-    match ip.unwrap_or(Ipv4Addr::LOCALHOST.into()) {
+    match ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)) {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     }

@@ -171,7 +171,8 @@ impl Calls {
             }
             Err(CallError::TooLong { len, max }) => {
                 let queued = self.queue.iter().position(|queued| queued.call == Some(call));
-                let queued = queued.and_then(|place| self.queue.remove(place)).expect("it was sent and cannot be too long");
+                let queued =
+                    queued.and_then(|place| self.queue.remove(place)).expect("it was sent and cannot be too long");
                 assert_eq!((*len, Some(*max)), (queued.len, self.max_payload));
                 assert!(len > max, "{number:?} is not too long");
                 self.answered += 1;
@@ -230,9 +231,14 @@ impl Calls {
             (stats.begun, stats.answered, stats.timed_out, stats.cancelled),
             (self.known.len() as u64, self.answered, self.timed_out, self.cancelled)
         );
-        assert_eq!((stats.late + stats.duplicate, stats.unknown), (self.strays, 0), "what reached nobody is not counted");
+        assert_eq!(
+            (stats.late + stats.duplicate, stats.unknown),
+            (self.strays, 0),
+            "what reached nobody is not counted"
+        );
         if link && self.refused.is_none_or(|at| now > at + BUS_RETRY) {
-            let stuck = self.queue.iter().find(|queued| queued.call.is_none_or(|call| self.waiting.contains_key(&call)));
+            let stuck =
+                self.queue.iter().find(|queued| queued.call.is_none_or(|call| self.waiting.contains_key(&call)));
             assert!(stuck.is_none(), "not sent, and nothing hinders it: {stuck:?}");
             assert_eq!(node.queued_bytes(), 0);
             self.queue.clear();

@@ -86,7 +86,8 @@ impl World {
             1 => self.link_back(id),
             2 => self.set_full(id, true),
             3 => {
-                let (some, others): (Vec<_>, Vec<_>) = NODES.iter().map(|(_, id)| *id).partition(|_| self.rng.one_in(2));
+                let (some, others): (Vec<_>, Vec<_>) =
+                    NODES.iter().map(|(_, id)| *id).partition(|_| self.rng.one_in(2));
                 self.cut(&some, &others);
             }
             4 => self.max_payload_by_chance(),

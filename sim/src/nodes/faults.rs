@@ -125,7 +125,8 @@ impl RegistryFaults {
     /// Faults of its own for every seed.
     pub fn random(rng: &mut Rng) -> Self {
         let rate = |rng: &mut Rng| [0, 0, 3, 10][rng.below(4)];
-        let longest = |rng: &mut Rng| MILLI * [1, 20, 300][rng.below(3)];
+        // A command may be done after it was given up.
+        let longest = |rng: &mut Rng| MILLI * [1, 20, 300, 900][rng.below(4)];
         Self::default()
             .delay(Duration::ZERO..=longest(rng))
             .lag(Duration::ZERO..=longest(rng))

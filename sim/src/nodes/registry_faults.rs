@@ -187,7 +187,9 @@ impl World {
     /// Tells the node, which may not wait for it any more.
     fn conclude(&mut self, host: usize, number: u64, event: RegistryEvent) {
         let it = &mut self.hosts[host];
-        if it.is_running && let Some(event) = it.record.answered(number, event) {
+        if it.is_running
+            && let Some(event) = it.record.answered(number, event)
+        {
             self.registry_says(host, event);
         }
     }

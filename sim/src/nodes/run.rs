@@ -106,7 +106,8 @@ impl World {
         self.mend();
     }
 
-    /// Who knows something else than what is: `None` when all nodes that run know all that are to be known, and no others.
+    /// Who knows something else than what is: `None` when all nodes that run know all that are to be known, and no
+    /// others.
     pub fn disagreement(&self) -> Option<String> {
         for (id, host) in &self.running {
             let it = &self.hosts[*host];
@@ -118,9 +119,12 @@ impl World {
                 return Some(format!("{id} is not in the registry"));
             }
             let others = it.node.servers().iter().filter(|info| info.id != *id);
-            let records = self.registry.records.values().map(|(_, info)| info).filter(|info| {
-                info.id != *id && !self.config.excluded_types.contains(&info.server_type)
-            });
+            let records = self
+                .registry
+                .records
+                .values()
+                .map(|(_, info)| info)
+                .filter(|info| info.id != *id && !self.config.excluded_types.contains(&info.server_type));
             if !others.map(|info| &**info).eq(records) {
                 return Some(format!("{id} knows {:?}", self.table(id)));
             }

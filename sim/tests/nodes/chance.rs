@@ -25,7 +25,7 @@ fn run(seed: u64, duration: Duration) -> World {
 
 #[test]
 fn after_any_faults_all_is_as_it_should_be() {
-    seeds(250, |seed| settles(&mut run(seed, 8 * SECOND)));
+    seeds(200, |seed| settles(&mut run(seed, 8 * SECOND)));
 }
 
 #[test]

@@ -14,6 +14,12 @@ fn times_left(world: &World, id: &str) -> usize {
     count(world, id, |event| *event == ClusterEvent::Left)
 }
 
+fn record(version: &str) -> ServerInfo {
+    let mut info = ServerInfo::new("room", "r1");
+    info.metadata.insert("version".to_owned(), version.to_owned());
+    info
+}
+
 #[test]
 fn a_lease_is_kept_alive_three_times_in_its_life() {
     let mut world = world(1);
@@ -255,12 +261,28 @@ fn a_server_that_restarts_under_its_id_stays_when_the_lease_of_the_one_before_en
 fn a_server_that_restarts_under_its_id_with_another_record_has_changed() {
     let mut world = world(1);
     world.crash("r1");
-    let mut info = ServerInfo::new("room", "r1");
-    info.metadata.insert("region".to_owned(), "north".to_owned());
-    world.start_with(info.clone(), true);
+    world.start_with(record("new"), true);
     world.converge();
     assert_eq!(changes(&world, "g1"), ["+r1", "~r1"]);
-    assert_eq!(**world.node("g1").servers().by_id("r1").expect("it is there"), info);
+    assert_eq!(**world.node("g1").servers().by_id("r1").expect("it is there"), record("new"));
+}
+
+#[test]
+fn a_late_command_of_the_server_before_does_not_take_the_record_away_for_good() {
+    let mut world = world(1);
+    world.crash("r1");
+    world.start_with(record("old"), true);
+    world.set_registry(RegistryFaults::default().delay(1500 * MILLI..=1500 * MILLI));
+    world.run_until(|world| world.commands("r1") == 3);
+    // It has a lease, and its record is on the way.
+    world.crash("r1");
+    world.set_registry(RegistryFaults::default());
+    world.start_with(record("new"), true);
+    world.run_until(|world| world.node("r1").is_registered());
+    world.advance(2 * SECOND);
+    world.converge();
+    assert_eq!(changes(&world, "g1"), ["+r1", "~r1", "~r1", "-r1", "+r1"]);
+    assert_eq!(**world.node("g1").servers().by_id("r1").expect("it is there"), record("new"));
 }
 
 #[test]

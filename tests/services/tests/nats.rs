@@ -367,6 +367,31 @@ async fn pushes_come_before_answers_that_were_sent_later_on_several_threads() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_kick_comes_after_the_pushes_before_it() {
+    const KICKS: usize = 5_000;
+    let server = NatsServer::start();
+    let (mut gate, room) = (Peer::start(&server, "gate", "g1").await, Peer::start(&server, "room", "r1").await);
+    gate.subscribe("u1").await;
+    let bus = Arc::clone(&room.bus);
+    let sender = tokio::spawn(async move {
+        for number in 0..KICKS {
+            for kind in [Kind::Push, Kind::Kick] {
+                send(&bus, Transmit { to: user("u1"), kind, call: None, payload: number.to_string().into() }).await;
+            }
+        }
+    });
+    let (mut pushes, mut kicks) = (0, 0);
+    while kicks < KICKS {
+        let BusEvent::Message { kind, payload, .. } = gate.next().await else { panic!("not a message") };
+        let (count, name) = if kind == Kind::Push { (&mut pushes, "push") } else { (&mut kicks, "kick") };
+        assert_eq!(payload, count.to_string(), "{name}");
+        *count += 1;
+        assert!(kicks <= pushes);
+    }
+    within(sender).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_comes_back_is_found_within_two_seconds() {
     let mut server = NatsServer::start();
@@ -390,6 +415,24 @@ async fn a_server_that_comes_back_is_found_within_two_seconds() {
         room.send(Address::Type("gate".into()), Kind::Bind, None, "a bind").await;
         assert_eq!(gate.next().await, message(Kind::Bind, "a bind"));
         assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_and_goes_is_found_in_the_end() {
+    let mut server = NatsServer::start();
+    let bus = Nats::new(server.url()).reconnect_wait(Duration::from_millis(1)).reconnect_jitter(Duration::ZERO);
+    let mut gate = Peer::start_with(bus, "gate", "g1").await;
+    gate.bus.subscribe_user("u1").await.unwrap();
+    for _ in 0..10 {
+        server.restart();
+    }
+    loop {
+        match gate.next().await {
+            BusEvent::Message { .. } => break,
+            UP => gate.send(user("u1"), Kind::Push, None, "to itself").await,
+            event => assert_eq!(event, BusEvent::Down),
+        }
     }
 }
 
@@ -508,6 +551,20 @@ async fn starting_waits_for_a_server_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn a_task_may_send_as_much_as_there_is_room_for() {
+    let server = NatsServer::start();
+    let mut gate = Peer::start(&server, "gate", "g1").await;
+    gate.subscribe("u1").await;
+    let push = Transmit { to: user("u1"), kind: Kind::Push, call: None, payload: "a push".into() };
+    for _ in 0..1_000 {
+        assert_eq!(gate.bus.send(push.clone()), Ok(()));
+    }
+    for _ in 0..1_000 {
+        assert_eq!(gate.next().await, message(Kind::Push, "a push"));
+    }
+}
+
+#[tokio::test]
 async fn what_finds_no_room_is_given_back_and_nothing_is_lost() {
     const MESSAGES: u32 = 5_000;
     let server = NatsServer::start();
@@ -607,6 +664,7 @@ async fn what_is_not_taken_out_is_dropped_and_the_rest_goes_on() {
         pushes += 1;
     }
     assert!((4..1_000).contains(&pushes), "{pushes}");
+    gate.subscribe("u1").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

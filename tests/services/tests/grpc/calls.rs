@@ -146,11 +146,16 @@ async fn what_is_sent_first_comes_first() {
     const MESSAGES: usize = 2_000;
     let payload = |number: usize| {
         let mut payload = number.to_le_bytes().to_vec();
-        payload.resize(8 + if number % 50 == 0 { 300_000 } else { number % 7 * 100 }, 7);
+        payload.resize(8 + if number.is_multiple_of(50) { 300_000 } else { number % 7 * 100 }, 7);
         payload
     };
     for number in 0..MESSAGES {
-        gate.send(&room.info, if number % 3 == 0 { Kind::Push } else { Kind::Call }, Some(number), payload(number));
+        gate.send(
+            &room.info,
+            if number.is_multiple_of(3) { Kind::Push } else { Kind::Call },
+            Some(number),
+            payload(number),
+        );
     }
     for number in 0..MESSAGES {
         let (_, reply, taken) = room.message().await;
