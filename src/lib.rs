@@ -27,6 +27,8 @@
 //! | to … | take |
 //! | --- | --- |
 //! | write a server | this crate, and the feature of your runtime: `tokio` (default), `smol`, `async-std` |
+//! | make several servers one | [`Cluster`], in process or with the features `nats`, `grpc`, `etcd` |
+//! | write a bus or a registry of your own | [`cluster`] |
 //! | embed the protocol in something else | [`core`] alone: bytes in, events out, no IO |
 //! | write a transport of your own | [`transports`] |
 //!
@@ -37,8 +39,10 @@
 //! - A slow or stalled client delays nobody else; every queue and every wait has a bound, and the bound is a setting.
 //! - No input from the network can panic the process or make it hold more than the settings allow.
 //! - A handler that has started runs to its end, unless its deadline cuts it at an `.await`.
+//! - A call to another server has exactly one end, at its deadline if not before.
 
 pub use cereus_app::*;
+pub use cereus_cluster as cluster;
 pub use cereus_core as core;
 pub use cereus_core::{Compression, FullPolicy, RouteDictionary};
 pub use cereus_transports as transports;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use cereus::{
-    App, BuildError, Bytes, Cluster, Forward, InProcess, Json, Lifecycle, Module, Protobuf, ProtobufSerializer, Raw, Remote,
-    Service,
+    App, BuildError, Bytes, Cluster, Forward, InProcess, Json, Lifecycle, Module, Protobuf, ProtobufSerializer, Raw,
+    Remote, Service,
 };
 
 struct Part(&'static str);

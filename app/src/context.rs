@@ -242,7 +242,7 @@ pub trait FromContext<S, C = Context>: Sized + Send {
 }
 
 impl<S> FromContext<S> for Context {
-    fn from_context(context: &Context, _state: &S) -> Result<Self, Error> {
+    fn from_context(context: &Self, _state: &S) -> Result<Self, Error> {
         Ok(context.clone())
     }
 }

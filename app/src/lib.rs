@@ -46,6 +46,7 @@
 //! | --- | --- |
 //! | [`State<T>`](State) | the app's state, or a part of it |
 //! | [`Session`], [`Server`] | the client's connection; the whole server |
+//! | [`Rpc`] | calls to other servers, as part of this message |
 //! | [`UserId`] | who the session is bound to; refuses others |
 //! | [`Route`], [`RequestId`], [`Deadline`], [`Peer`] | facts about the message |
 //! | [`Extension<T>`](Extension) | what a hook handed on |
@@ -64,6 +65,17 @@
 //! Only messages wait for each other. Pushes, kicks, binding and data take effect beside the message that a session is
 //! busy with, so a handler may push to its own session and wait for room.
 //!
+//! # Clusters
+//!
+//! An app with a [`Cluster`] is one of several servers. Messages whose route begins with another server type are forwarded to a
+//! server of that type, which runs its handler with a [`Session`] that stands for the client: binding, data, pushes and kicks
+//! reach the frontend while that waits for the answer. [`Rpc`] calls the [`Remote`]s of other servers, [`Server::users`] reaches
+//! users wherever they are bound.
+//!
+//! The order of a session's messages holds across servers: the next is sent on when the one before was answered, or its time is
+//! over. [`Forward::concurrency`] opts out. A call has exactly one end: the answer, an error, or [`Error::TIMEOUT`] at its
+//! deadline, and then it may still have been handled. Calls that are made for a message take no longer than that one may.
+//!
 //! # Cancel safety
 //!
 //! A handler that has started is polled to its end, also when its client is gone; then its result goes nowhere. Only its
@@ -72,8 +84,10 @@
 //!
 //! # Shutdown
 //!
-//! [`Server::shutdown`] makes `serve` stop accepting, start no more handlers, let those that run end within the drain
-//! timeout, close all sessions, and shut modules and services down in the reverse of their [order](Lifecycle).
+//! [`Server::drain`] takes the server out of the registry and makes it take no new clients; those that are there may stay for as
+//! long as `session_drain` says. [`Server::shutdown`] makes `serve` start no more handlers, let those that run end within the
+//! drain timeout, close all sessions, and shut modules, remotes and services down in the reverse of their [order](Lifecycle).
+//! The `serve` of a runtime crate does so on [signals](Server::signal).
 #![forbid(unsafe_code)]
 
 mod app;
@@ -112,9 +126,9 @@ pub use cereus_cluster::Nats;
 pub use cereus_cluster::{
     BindingStorage, Bus, GroupError, GroupStorage, InProcess, Propagated, Registry, ServerInfo, Servers,
 };
-pub use cereus_core::{HandshakeRequest, Route, session::SessionId};
 #[cfg(feature = "etcd")]
 pub use cereus_cluster::{Etcd, EtcdBindings, EtcdGroups};
+pub use cereus_core::{HandshakeRequest, Route, session::SessionId};
 pub use cluster::{Cluster, Forward, Kicking, Rpc, Users};
 pub use context::{AnyContext, Context, Deadline, Extension, FromContext, FromState, Peer, RequestId, State, UserId};
 pub use error::Error;

@@ -6,9 +6,10 @@ use crate::{Error, Server, hook::BoxFuture};
 ///
 /// # Order
 ///
-/// Start: `init` of all services, then `after_init` of all services, then the same for all modules, each in the order
-/// in which they were added; then the app listens. Stop: the app stops listening and its sessions end, then
-/// `before_shutdown` of all modules in reverse, `shutdown` of all modules in reverse, then the same for all services.
+/// Start: `init` of all services, then `after_init` of all services, then the same for all remotes and for all modules, each in
+/// the order in which they were added; then the app listens and is put into the registry. Other servers can be called from the
+/// first `init` on. Stop: the app leaves the registry, stops listening, and its sessions end, then `before_shutdown` of all
+/// modules in reverse, `shutdown` of all modules in reverse, then the same for all remotes and for all services.
 pub trait Lifecycle: Send + Sync + 'static {
     /// The app is about to start.
     ///

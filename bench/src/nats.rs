@@ -40,6 +40,7 @@ fn find() -> Result<PathBuf, String> {
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), unpacked.join("sbin"), unpacked.join("bin")]);
     let program = format!("nats-server{}", env::consts::EXE_SUFFIX);
     folders.map(|folder| folder.join(&program)).find(|file| file.is_file()).ok_or_else(|| {
-        "there is no nats-server on PATH: `cargo xtask services` gets one, or put NATS_SERVER to where one is".to_owned()
+        "there is no nats-server on PATH: `cargo xtask services` gets one, or put NATS_SERVER to where one is"
+            .to_owned()
     })
 }

@@ -30,7 +30,8 @@ impl Background {
         let handle = match Handle::try_current() {
             Ok(handle) => handle,
             Err(_) => {
-                let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("cereus-cluster").enable_all().build()?;
+                let runtime =
+                    Builder::new_multi_thread().worker_threads(1).thread_name("cereus-cluster").enable_all().build()?;
                 chosen.own.insert(runtime).handle().clone()
             }
         };
@@ -39,7 +40,10 @@ impl Background {
     }
 
     /// Runs a future there, whoever waits for it. It is cancelled with the future that is returned.
-    pub(crate) async fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
         let mut task = AbortOnDrop(self.handle()?.spawn(future));
         (&mut task.0).await.map_err(io::Error::other)
     }

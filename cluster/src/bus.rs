@@ -24,7 +24,7 @@ use crate::{
 ///
 /// # A bus of your own
 ///
-/// `examples/bus.rs` in the repository is a whole one, over plain TCP.
+/// `examples/own_bus.rs` in the repository is a whole one, with a registry, over plain TCP.
 pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// Connects, and takes in from then on what is for this server, until what is returned is dropped.
     ///

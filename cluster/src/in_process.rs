@@ -121,7 +121,6 @@ impl InProcessBus {
         let reply = message.call.zip(own).map(|(call, own)| ReplyTo::new(format!("{}/{call}", own.start)));
         to.put(BusEvent::Message { kind: message.kind, reply, payload: message.payload }, &self.limits)
     }
-
 }
 
 impl Routes {
@@ -171,7 +170,8 @@ impl Bus for InProcessBus {
             }
             Address::Type(server_type) => self.deliver_all(&routes, routes.types.get(&**server_type), &message),
         };
-        if let (Err(error), Some(call), Some(own)) = (delivered, call, own.and_then(|own| routes.starts.get(&own.start)))
+        if let (Err(error), Some(call), Some(own)) =
+            (delivered, call, own.and_then(|own| routes.starts.get(&own.start)))
         {
             let _ = own.put(BusEvent::Reply { call, result: Err(error) }, &self.limits);
         }

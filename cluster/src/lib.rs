@@ -5,9 +5,9 @@
 //! inside one process; `Nats`, `Grpc` and `Etcd` come with the features of their names.
 #![forbid(unsafe_code)]
 
-mod bus;
 #[cfg(any(feature = "etcd", feature = "grpc", feature = "nats"))]
 mod background;
+mod bus;
 mod calls;
 #[cfg(feature = "etcd")]
 mod etcd;

@@ -63,7 +63,9 @@ impl Arguments {
             }
         }
         if (read.nats.is_some() || read.grpc.is_some()) != read.etcd.is_some() {
-            return Err("servers that talk over NATS or gRPC meet in etcd: give --etcd as well as --nats or --grpc".into());
+            return Err(
+                "servers that talk over NATS or gRPC meet in etcd: give --etcd as well as --nats or --grpc".into()
+            );
         }
         if read.servers.is_empty() {
             read.servers = ["connector", "room", "game"].map(str::to_owned).into();

@@ -77,7 +77,8 @@ impl Client {
                     return Err(format!("refused: {}", String::from_utf8_lossy(&body)).into());
                 }
                 ClientEvent::Push { route, body } => {
-                    let line: Line = if self.protobuf { Message::decode(body)? } else { serde_json::from_slice(&body)? };
+                    let line: Line =
+                        if self.protobuf { Message::decode(body)? } else { serde_json::from_slice(&body)? };
                     println!("{route}: {}: {}", line.from, line.text);
                 }
                 ClientEvent::Closed(reason) => return Err(format!("the server hung up: {reason}").into()),

@@ -1,8 +1,8 @@
 //! What the three servers do. Nothing here knows over what they talk.
 
 use cereus::{
-    App, Caller, Compression, Endpoint, Error, FromBody, InProcess, IntoBody, Json, Protobuf, ProtobufSerializer, Remote, Rpc,
-    Server, Service, Session, Tcp, WebSocket,
+    App, Caller, Compression, Endpoint, Error, FromBody, InProcess, IntoBody, Json, Protobuf, ProtobufSerializer,
+    Remote, Rpc, Server, Service, Session, Tcp, WebSocket,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,11 @@ async fn say<B: Body<Line>>(session: Session, body: B) -> Result<(), Error> {
 }
 
 /// What other servers may ask of the room.
-async fn announce<B: Body<Line>>(server: Server, caller: Caller, Protobuf(announce): Protobuf<Announce>) -> Result<Protobuf<()>, Error> {
+async fn announce<B: Body<Line>>(
+    server: Server,
+    caller: Caller,
+    Protobuf(announce): Protobuf<Announce>,
+) -> Result<Protobuf<()>, Error> {
     let line = Line { from: caller.server_type, text: announce.text };
     server.users("connector").push_to_group(&announce.room, "onAnnounce", B::from(line)).await?;
     Ok(Protobuf(()))
@@ -111,8 +115,11 @@ macro_rules! app {
     };
 }
 
-/// The servers that were asked for, and where clients reach them.
-pub(crate) fn build(arguments: &Arguments) -> Result<Vec<(Server, Vec<Endpoint>)>, Box<dyn std::error::Error>> {
+/// A server, and where clients reach it.
+pub(crate) type ToServe = (Server, Vec<Endpoint>);
+
+/// The servers that were asked for.
+pub(crate) fn build(arguments: &Arguments) -> Result<Vec<ToServe>, Box<dyn std::error::Error>> {
     let world = InProcess::new();
     let mut servers = Vec::new();
     for name in &arguments.servers {
@@ -126,7 +133,8 @@ pub(crate) fn build(arguments: &Arguments) -> Result<Vec<(Server, Vec<Endpoint>)
             "connector" => vec![Tcp::bind(&arguments.tcp), WebSocket::bind(&arguments.web)],
             _ => Vec::new(),
         };
-        let app = meeting::join(app, arguments, &world)?.on_listening(|at| at.iter().for_each(|at| println!("clients connect to {at}")));
+        let app = meeting::join(app, arguments, &world)?
+            .on_listening(|at| at.iter().for_each(|at| println!("clients connect to {at}")));
         servers.push((app.build()?, endpoints));
     }
     Ok(servers)

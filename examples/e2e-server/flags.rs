@@ -54,7 +54,8 @@ impl Flags {
             let flag = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
             // Go takes no flags after what is none, and says nothing: `-frontend false` would be a frontend.
             let flag = flag.filter(|flag| !flag.is_empty()).ok_or_else(|| format!("not a flag: {argument}"))?;
-            let (name, given) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
+            let (name, given) =
+                flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
             let mut value = |given: Option<String>| {
                 given.or_else(|| arguments.next()).ok_or_else(|| format!("flag needs an argument: -{name}"))
             };
@@ -81,9 +82,7 @@ fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
 }
 
 fn switch(name: &str, value: Option<String>) -> Result<bool, String> {
-    value.map_or(Ok(true), |value| {
-        truth(&value).ok_or_else(|| format!("invalid boolean value {value:?} for -{name}"))
-    })
+    value.map_or(Ok(true), |value| truth(&value).ok_or_else(|| format!("invalid boolean value {value:?} for -{name}")))
 }
 
 /// What Go takes for true and for false.

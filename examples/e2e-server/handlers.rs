@@ -129,7 +129,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
 /// A UUID of the random kind. The keys of the standard library's hash maps are random enough for the name of a guest.
 fn random_uid() -> String {
     let random = || RandomState::new().hash_one(());
-    let (high, low) = (random(), random());
-    let (version, variant) = (high & 0xfff | 0x4000, low >> 48 & 0x3fff | 0x8000);
-    format!("{:08x}-{:04x}-{version:04x}-{variant:04x}-{:012x}", high >> 32, high >> 16 & 0xffff, low & 0xffff_ffff_ffff)
+    let (high, low) = (random() & !0xf000 | 0x4000, random() >> 2 | 1 << 63);
+    let [a, b, c] = [high >> 32, high >> 16 & 0xffff, high & 0xffff];
+    format!("{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", low >> 48, low & 0xffff_ffff_ffff)
 }

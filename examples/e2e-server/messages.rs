@@ -27,7 +27,6 @@ impl TestResponse {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(code: &i32) -> bool {
     *code == 0
 }

@@ -50,7 +50,8 @@ async fn signals<T>(server: cereus_app::Server) -> T {
         (SignalKind::quit(), Signal::Interrupt),
     ];
     // One that cannot be listened for does what it always does.
-    let mut listened: Vec<_> = listened.into_iter().filter_map(|(kind, asks)| Some((signal(kind).ok()?, asks))).collect();
+    let mut listened: Vec<_> =
+        listened.into_iter().filter_map(|(kind, asks)| Some((signal(kind).ok()?, asks))).collect();
     std::future::poll_fn(|cx| {
         for (signal, asks) in &mut listened {
             while signal.poll_recv(cx).is_ready() {

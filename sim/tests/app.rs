@@ -1,4 +1,5 @@
 //! An app on the shipping driver in virtual time: each test is one sentence of what users are promised.
+#![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
 
 mod app {
     mod cluster;

@@ -6,7 +6,8 @@ use crate::{Done, announce};
 pub(crate) async fn serve(address: &str) -> Done {
     let world = InProcess::new();
     let service = |name| Service::new(name).request("echo", async |body: Raw| body);
-    let room = App::new(()).server_type("room").service(service("room")).cluster(Cluster::in_process(&world)).build()?;
+    let room =
+        App::new(()).server_type("room").service(service("room")).cluster(Cluster::in_process(&world)).build()?;
     let front = App::new(())
         .server_type("connector")
         .service(service("local"))

@@ -48,8 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options, twice: bool) -> Result<bool, Box<dyn Error>> {
-    let proxy =
-        build(&["--package", "cereus-bench-baseline", "--features", "nats", "--bin", "cereus-bench-proxy"])?;
+    let proxy = build(&["--package", "cereus-bench-baseline", "--features", "nats", "--bin", "cereus-bench-proxy"])?;
     let servers = build(&["--package", "cereus-bench-servers"])?;
 
     let nats = nats::start()?;

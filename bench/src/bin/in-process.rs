@@ -29,7 +29,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
-    let server = Server::new("in-process", vec![build(&["--package", "cereus-bench-servers"])?, "in-process".to_owned()])?;
+    let server =
+        Server::new("in-process", vec![build(&["--package", "cereus-bench-servers"])?, "in-process".to_owned()])?;
     let contestant = |name: &str, route: &str| Contestant {
         name: name.to_owned(),
         server: server.clone(),

@@ -1,6 +1,6 @@
-use std::{future, sync::Arc, time::Duration};
+use std::{error::Error, future, io, sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectError, ConnectErrorKind, Subscriber};
+use async_nats::{Client, ConnectError, ConnectErrorKind, Subscriber, rustls};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
@@ -97,6 +97,16 @@ fn failure(plan: &Plan, error: &ConnectError) -> Failure {
             Failure::Final(format!("the certificates for the NATS server at {servers} cannot be used: {error}"))
         }
         ConnectErrorKind::ServerParse => Failure::Final(format!("{servers} cannot be connected to: {error}")),
-        _ => Failure::Passing(error.to_string()),
+        _ => Failure::Passing(match tls_error(error) {
+            Some(error) => format!(
+                "TLS failed: {error}; look at `Nats::root_certificates` and `Nats::client_certificate`, and at what the \
+                 server is set to"
+            ),
+            None => error.to_string(),
+        }),
     }
+}
+
+fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
+    error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }

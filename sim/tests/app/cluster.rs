@@ -1,11 +1,14 @@
 //! A whole cluster in one process and in virtual time: the shipping drivers, the same envelopes as on NATS.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use cereus_app::{App, Cluster, Error, InProcess, Raw, Server, Service, Session};
 use cereus_sim::{Serving, SimRuntime};
-use cereus_transports::Tcp;
+use cereus_transports::{Tcp, rt::Runtime};
 
 use super::support::{Client, app};
 
@@ -51,6 +54,19 @@ impl World {
         // The others hear of it.
         self.runtime.run_idle();
         (server, serving)
+    }
+
+    /// What becomes of something that a task does.
+    fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
+        let done = Arc::new(Mutex::new(None));
+        let result = Arc::clone(&done);
+        self.runtime.spawn(async move {
+            let value = task.await;
+            *result.lock().unwrap() = Some(value);
+        });
+        self.runtime.run_until(|| done.lock().unwrap().is_some());
+        self.runtime.run_idle();
+        done.lock().unwrap().take().expect("it is there")
     }
 
     fn client(&self, port: u16) -> Client {

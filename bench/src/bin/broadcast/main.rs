@@ -137,7 +137,10 @@ async fn measure(
 fn report(args: &Args, rows: &[Row]) -> Result<bool, Box<dyn Error>> {
     let mut out = io::stdout().lock();
     let Args { rounds, pushes, threads, .. } = args;
-    writeln!(out, "broadcasts, {threads} worker thread(s), {rounds} rounds of {pushes} pushes; medians, lowest to highest\n")?;
+    writeln!(
+        out,
+        "broadcasts, {threads} worker thread(s), {rounds} rounds of {pushes} pushes; medians, lowest to highest\n"
+    )?;
     writeln!(
         out,
         "{:>8}  {:>6}  {:<9}{:>14}{:>22}{:>16}",
@@ -186,6 +189,7 @@ fn deflation() -> f64 {
 
 /// Something that can be deflated.
 fn text(len: usize) -> Bytes {
-    let words = (0..).flat_map(|number: usize| format!(r#"{{"user":{number},"at":{}}},"#, number * number).into_bytes());
+    let words =
+        (0..).flat_map(|number: usize| format!(r#"{{"user":{number},"at":{}}},"#, number * number).into_bytes());
     words.take(len).collect()
 }

@@ -56,9 +56,8 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Parsed<Args>,
             "--baseline" => baseline = Some(value()?),
             "--peer" => {
                 let value = value()?;
-                let (name, command) = value
-                    .split_once('=')
-                    .ok_or("--peer needs NAME=COMMAND, such as go='/tmp/echo --port {port}'")?;
+                let (name, command) =
+                    value.split_once('=').ok_or("--peer needs NAME=COMMAND, such as go='/tmp/echo --port {port}'")?;
                 if [BASELINE, CEREUS].contains(&name) || peers.iter().any(|(peer, _)| peer == name) {
                     return Err(format!("two servers are named {name}").into());
                 }

@@ -55,26 +55,14 @@ fn stats() -> Remote<SimRuntime> {
         .call("panics", panics)
 }
 
-/// What became of something that a task did.
-fn run<T: Send + 'static>(world: &World, task: impl Future<Output = T> + Send + 'static) -> T {
-    let done = Arc::new(Mutex::new(None));
-    let result = Arc::clone(&done);
-    world.runtime.spawn(async move {
-        let value = task.await;
-        *result.lock().unwrap() = Some(value);
-    });
-    world.runtime.run_until(|| done.lock().unwrap().is_some());
-    done.lock().unwrap().take().expect("it is there")
-}
-
 fn call(world: &World, rpc: &Rpc, route: &'static str, msg: &'static str) -> Result<Answer, Error> {
     let rpc = rpc.clone();
-    run(world, async move { rpc.call::<Answer>(route, &ask(msg)).await })
+    world.run(async move { rpc.call::<Answer>(route, &ask(msg)).await })
 }
 
 fn call_to(world: &World, rpc: &Rpc, id: &'static str, route: &'static str) -> Result<Answer, Error> {
     let rpc = rpc.clone();
-    run(world, async move { rpc.call_to::<Answer>(id, route, &ask("t")).await })
+    world.run(async move { rpc.call_to::<Answer>(id, route, &ask("t")).await })
 }
 
 fn world() -> (World, Server, Server) {
@@ -129,10 +117,7 @@ fn errors_come_back_with_code_text_and_metadata() {
     assert_eq!((error.code(), error.message()), ("PIT-000", "boom, on purpose"));
     let rpc = gate.rpc();
     let garbled =
-        run(
-            &world,
-            async move { rpc.call::<Answer>("room.stats.echo", &Answer { code: 7, msg: String::new() }).await },
-        );
+        world.run(async move { rpc.call::<Answer>("room.stats.echo", &Answer { code: 7, msg: String::new() }).await });
     assert_eq!(garbled.unwrap_err().code(), "PIT-400");
 }
 

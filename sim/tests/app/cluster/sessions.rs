@@ -188,15 +188,8 @@ fn a_user_has_one_session_on_all_frontends_of_a_type() {
 }
 
 fn pushed_to(world: &World, server: &Server, uid: &'static str) -> Vec<Arc<str>> {
-    let (server, missed) = (server.clone(), Arc::new(Mutex::new(None)));
-    let told = Arc::clone(&missed);
-    cereus_transports::rt::Runtime::spawn(&world.runtime, async move {
-        let pushed = server.users("gate").push(&[uid], "onPush", b"hi".as_slice()).await;
-        *told.lock().unwrap() = Some(pushed.expect("the push is right"));
-    });
-    world.runtime.run_until(|| missed.lock().unwrap().is_some());
-    world.runtime.run_idle();
-    missed.lock().unwrap().take().expect("it is there")
+    let users = server.users("gate");
+    world.run(async move { users.push(&[uid], "onPush", b"hi".as_slice()).await }).expect("the push is right")
 }
 
 #[test]

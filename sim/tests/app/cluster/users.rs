@@ -24,19 +24,6 @@ fn users() -> (World, [Server; 3], [Client; 4]) {
     (world, servers, clients)
 }
 
-/// What became of something that a task did.
-fn run<T: Send + 'static>(world: &World, task: impl Future<Output = T> + Send + 'static) -> T {
-    let done = Arc::new(Mutex::new(None));
-    let result = Arc::clone(&done);
-    world.runtime.spawn(async move {
-        let value = task.await;
-        *result.lock().unwrap() = Some(value);
-    });
-    world.runtime.run_until(|| done.lock().unwrap().is_some());
-    world.runtime.run_idle();
-    done.lock().unwrap().take().expect("it is there")
-}
-
 fn missed(uids: &[Arc<str>]) -> Vec<&str> {
     uids.iter().map(|uid| &**uid).collect()
 }
@@ -46,7 +33,7 @@ fn a_push_reaches_users_on_all_frontends_and_tells_who_was_missed() {
     let (world, servers, clients) = users();
     for (n, server) in servers.into_iter().enumerate() {
         let body = n.to_string();
-        let pushed = run(&world, async move {
+        let pushed = world.run(async move {
             server.users("gate").push(&["a", "c", "d", "nobody"], "onPush", body.into_bytes()).await
         });
         assert_eq!(missed(&pushed.unwrap()), ["nobody"]);
@@ -57,7 +44,7 @@ fn a_push_reaches_users_on_all_frontends_and_tells_who_was_missed() {
 #[test]
 fn a_group_of_a_backend_reaches_its_members() {
     let (world, [_, _, room], clients) = users();
-    let pushed = run(&world, async move {
+    let pushed = world.run(async move {
         room.groups().create("all").await?;
         for uid in ["b", "c", "gone"] {
             room.groups().add("all", uid).await?;
@@ -73,7 +60,7 @@ fn a_group_of_a_backend_reaches_its_members() {
 #[test]
 fn a_kick_reaches_users_on_all_frontends() {
     let (world, [_, _, room], clients) = users();
-    let kicked = run(&world, async move { room.users("gate").kick(&["a", "d", "nobody"]).await });
+    let kicked = world.run(async move { room.users("gate").kick(&["a", "d", "nobody"]).await });
     assert_eq!(missed(&kicked), ["nobody"]);
     let reasons = clients.map(|client| client.closed().map(|(_, reason)| reason));
     assert_eq!(reasons, [Some(CloseReason::Kicked), None, None, Some(CloseReason::Kicked)]);
@@ -82,7 +69,7 @@ fn a_kick_reaches_users_on_all_frontends() {
 #[test]
 fn users_of_a_type_that_nobody_serves_are_missed() {
     let (world, [_, _, room], _) = users();
-    let (pushed, kicked) = run(&world, async move {
+    let (pushed, kicked) = world.run(async move {
         let users = room.users("lobby");
         (users.push(&["a"], "onPush", b"x".as_slice()).await, users.kick(&["a"]).await)
     });
@@ -97,7 +84,7 @@ fn one_message_goes_to_each_cereus_frontend_and_one_for_each_user_to_others() {
     let mut info = ServerInfo::new("gate", "go1");
     info.frontend = true;
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let mut events = run(&world, async move {
+    let mut events = world.run(async move {
         let info = Arc::new(info);
         let events = bus.start(Arc::clone(&info)).await.unwrap();
         bus.subscribe_user("go-user").await.unwrap();
@@ -116,7 +103,7 @@ fn one_message_goes_to_each_cereus_frontend_and_one_for_each_user_to_others() {
         std::task::Poll::Pending
     }));
     world.runtime.run_idle();
-    let pushed = run(&world, async move {
+    let pushed = world.run(async move {
         room.users("gate").push(&["a", "b", "c", "go-user", "who"], "onPush", b"x".as_slice()).await
     });
     // Nobody can tell whether one that is not on a Cereus frontend was reached.

@@ -19,7 +19,8 @@ fn a_server_that_cannot_reach_the_services_says_which_and_does_not_listen() {
     let services = Services::start();
     let nowhere = free_port();
     let serve = |cluster: Cluster| {
-        let server = App::new(()).cluster(cluster.start_timeout(Duration::from_millis(300))).build().expect("the app is right");
+        let server =
+            App::new(()).cluster(cluster.start_timeout(Duration::from_millis(300))).build().expect("the app is right");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(cereus::serve(cereus::tokio::Tokio::new(), server, [])).expect_err("it started").to_string()
     };

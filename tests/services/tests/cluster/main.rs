@@ -1,7 +1,7 @@
 //! Whole servers of Cereus over a real NATS and a real etcd, which are killed and restarted in the middle of load.
+#![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
 
 #[path = "../../../support/client.rs"]
-#[allow(dead_code)]
 mod client;
 mod ending;
 mod load;

@@ -61,8 +61,14 @@ fn no_session_and_no_answer_is_lost_while_nats_is_away_and_then_etcd() {
     // A server that starts now is found: the watch works again.
     let late = Running::backend(room().cluster(meeting.cluster("r3")));
     front.wait_for("r3", true);
-    eprintln!("etcd was away for {:?}; a new server was found {:?} after its return", etcd_back - away, etcd_back.elapsed());
-    eventually("all are in the registry", || rooms.iter().all(|room| room.server.is_ready()) && front.server.is_ready());
+    eprintln!(
+        "etcd was away for {:?}; a new server was found {:?} after its return",
+        etcd_back - away,
+        etcd_back.elapsed()
+    );
+    eventually("all are in the registry", || {
+        rooms.iter().all(|room| room.server.is_ready()) && front.server.is_ready()
+    });
 
     let answers = forwarded.stop();
     let failed: Vec<_> = answers.iter().filter(|answer| answer.error.is_some()).collect();
@@ -89,7 +95,8 @@ fn a_lease_that_is_lost_comes_back_by_itself_at_all_others() {
     front.wait_for("r1", true);
     // Somebody revokes all leases: the record goes at once.
     smol::block_on(async {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let url = services.etcd.url();
         runtime
             .spawn(async move {
@@ -117,7 +124,8 @@ fn pushes_and_kicks_reach_users_again_after_nats_was_away() {
         session.bind(String::from_utf8_lossy(&uid).as_ref()).await?;
         Ok(Raw(uid))
     };
-    let front = Running::frontend(gate().service(Service::new("door").request("login", login)).cluster(meeting.cluster("g1")));
+    let front =
+        Running::frontend(gate().service(Service::new("door").request("login", login)).cluster(meeting.cluster("g1")));
     let room = Running::backend(room().cluster(meeting.cluster("r1")));
     room.wait_for("g1", true);
     let mut client = Client::connect(&front.endpoint);

@@ -28,7 +28,9 @@ async fn group(server: Server, Raw(text): Raw) -> Result<(), Error> {
 }
 
 fn check(meeting: &Meeting) {
-    let gate = |id| Running::frontend(App::new(()).server_type("gate").groups(meeting.etcd().groups()).cluster(meeting.cluster(id)));
+    let gate = |id| {
+        Running::frontend(App::new(()).server_type("gate").groups(meeting.etcd().groups()).cluster(meeting.cluster(id)))
+    };
     let fronts = ["g1", "g2"].map(gate);
     let service = Service::new("room").request("all", everything).request("leave", leave).notify("group", group);
     let room = App::new(()).server_type("room").service(service).groups(meeting.etcd().groups());

@@ -61,7 +61,8 @@ impl Running {
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let endpoints = frontend.then(|| Tcp::bind("127.0.0.1:0"));
-            let ended = runtime.expect("a runtime").block_on(cereus::serve(cereus::tokio::Tokio::new(), serving, endpoints));
+            let ended =
+                runtime.expect("a runtime").block_on(cereus::serve(cereus::tokio::Tokio::new(), serving, endpoints));
             if let Err(error) = ended {
                 let _ = failed.send(error.to_string());
             }

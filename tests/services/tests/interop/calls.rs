@@ -38,11 +38,14 @@ pub(crate) fn without_argument_and_unknown(world: &Mixed) {
         let ask = json!({ "route": format!("{to}.interop.noarg") });
         let answer: Value = client.json(&format!("{handler}.rpcnoarg"), &ask);
         assert_eq!(answer, json!({ "code": 200, "msg": "got nothing" }));
-        let answer: Value = client.json(&format!("{handler}.rpc"), json!({ "route": format!("{to}.interop.noarg"), "text": "x" }));
+        let answer: Value =
+            client.json(&format!("{handler}.rpc"), json!({ "route": format!("{to}.interop.noarg"), "text": "x" }));
         assert_eq!(answer, json!({ "code": 200, "msg": "got nothing" }));
-        let answer: Value = client.json(&format!("{handler}.rpcnoarg"), json!({ "route": format!("{to}.interop.echo") }));
+        let answer: Value =
+            client.json(&format!("{handler}.rpcnoarg"), json!({ "route": format!("{to}.interop.echo") }));
         assert_eq!(answer, json!({ "code": 200, "msg": "got " }));
-        let unknown = client.refused(&format!("{handler}.rpc"), json!({ "route": format!("{to}.interop.nosuch") }).to_string());
+        let unknown =
+            client.refused(&format!("{handler}.rpc"), json!({ "route": format!("{to}.interop.nosuch") }).to_string());
         assert_eq!((&*unknown.code, &*unknown.message), ("PIT-404", "route not found"));
         assert_eq!(unknown.metadata["route"], "interop.nosuch");
     }

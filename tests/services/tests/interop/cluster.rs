@@ -43,14 +43,10 @@ impl Mixed {
     /// `front` and `other` are frontends, `back` is a backend of the type `room` and of the other kind than `front`.
     pub(crate) fn start(front: Front, link: Link) -> Self {
         let (nats, etcd) = (Nats::start(), Etcd::start());
-        let meeting = Meeting {
-            nats: (link == Link::Nats).then(|| nats.url()),
-            etcd: etcd.url(),
-            prefix: "interop/".to_owned(),
-        };
+        let meeting =
+            Meeting { nats: (link == Link::Nats).then(|| nats.url()), etcd: etcd.url(), prefix: "interop/".to_owned() };
         let go = |id: &str, server_type: &str, port: Option<u16>| {
-            let mut arguments: Vec<String> =
-                ["-type", server_type, "-id", id, "-etcd"].map(str::to_owned).into();
+            let mut arguments: Vec<String> = ["-type", server_type, "-id", id, "-etcd"].map(str::to_owned).into();
             arguments.push(etcd.url().trim_start_matches("http://").to_owned());
             arguments.extend(["-prefix".to_owned(), meeting.prefix.clone(), "-nats".to_owned(), nats.url()]);
             if let Some(port) = port {

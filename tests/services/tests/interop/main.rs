@@ -1,8 +1,8 @@
 //! Mixed clusters: a frontend of Go with a backend of Rust and the reverse, over NATS and over gRPC. One body of checks for
 //! all four, as a client sees it.
+#![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
 
 #[path = "../../../support/client.rs"]
-#[allow(dead_code)]
 mod client;
 #[path = "../cluster/support.rs"]
 #[allow(dead_code)]
