@@ -15,6 +15,7 @@ use server::Serving;
 use target::Advertised;
 use tls::{ClientTls, Tls};
 
+mod call;
 mod client;
 mod codec;
 mod connection;

@@ -192,7 +192,10 @@ impl Bus for Nats {
 
     async fn subscribe_user(&self, uid: &str) -> Result<(), BusError> {
         let running = self.running.get().ok_or_else(|| BusError::new("the bus has not been started"))?;
-        running.subscribe(uid).await
+        running.subscribe(uid).await?;
+        let running = Arc::clone(running);
+        let settled = self.background.run(async move { running.settle().await }).await;
+        settled.map_err(|error| BusError::new(error.to_string()))
     }
 
     async fn unsubscribe_user(&self, uid: &str) {

@@ -1,5 +1,5 @@
 use std::{
-    error::Error,
+    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -9,36 +9,53 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
-use tonic::{
-    ConnectError, Request, Status, client,
-    codegen::http::uri::PathAndQuery,
-    transport::{Channel, Endpoint},
-};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    BusEvent, Kind, Undelivered,
+    BusEvent, Undelivered,
     grpc::{
+        call::{Call, Ended, Failure},
         client::{Outgoing, Settings},
-        codec::Raw,
         lanes::Lanes,
-        server::METHODS,
         target::Target,
     },
     queue::Sender,
 };
 
-/// The connection to one server. All calls to it run in its task.
-#[derive(Debug)]
+/// The connection to one server, again and again. All calls to it run in its task.
 pub(crate) struct Connection {
-    id: String,
     address: String,
     endpoint: Endpoint,
     inbox: mpsc::UnboundedReceiver<Outgoing>,
-    queue: Sender<BusEvent>,
+    results: Results,
     settings: Arc<Settings>,
     lanes: Option<Lanes>,
-    /// Whether the last attempt to connect failed: that is told once.
-    failing: bool,
+    link: Link,
+    /// What waits for the connection.
+    waiting: VecDeque<Outgoing>,
+    calls: FuturesUnordered<Call>,
+}
+
+enum Link {
+    Down(Last),
+    Connecting(Pin<Box<dyn Future<Output = Result<Channel, String>> + Send>>, Last),
+    Up { channel: Channel, number: u64 },
+}
+
+/// What became of the attempts to connect.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    /// How many succeeded.
+    number: u64,
+    /// Whether the last one failed: that is told once.
+    failed: bool,
+}
+
+enum Next {
+    Send(Outgoing),
+    Connected(Result<Channel, String>),
+    Ended(Ended),
+    End,
 }
 
 impl Connection {
@@ -50,119 +67,165 @@ impl Connection {
         queue: Sender<BusEvent>,
         settings: &Arc<Settings>,
     ) -> Self {
-        let lanes = if target.in_order { None } else { Some(Lanes::default()) };
-        let (address, settings) = (target.to_string(), Arc::clone(settings));
-        Self { id, address, endpoint, inbox, queue, settings, lanes, failing: false }
+        Self {
+            address: target.to_string(),
+            endpoint,
+            inbox,
+            results: Results { id, queue },
+            settings: Arc::clone(settings),
+            lanes: if target.in_order { None } else { Some(Lanes::default()) },
+            link: Link::Down(Last::default()),
+            waiting: VecDeque::new(),
+            calls: FuturesUnordered::new(),
+        }
     }
 
-    /// Connects when there is something to send, again and again, until nothing will ever be sent again.
+    /// Sends until nothing will ever be sent again and all has been answered.
     pub(crate) async fn run(mut self) {
-        if !self.settings.lazy
-            && let Some(channel) = self.connect().await
-        {
-            self.serve(channel, None).await;
+        if !self.settings.lazy {
+            self.connect();
         }
-        while let Some(first) = self.inbox.recv().await {
-            match self.connect().await {
-                Some(channel) => self.serve(channel, Some(first)).await,
-                None => self.refuse(first).await,
-            }
-        }
-    }
-
-    async fn connect(&mut self) -> Option<Channel> {
-        let limit = self.settings.connect_timeout;
-        let error = match tokio::time::timeout(limit, self.endpoint.connect()).await {
-            Ok(Ok(channel)) => {
-                self.failing = false;
-                return Some(channel);
-            }
-            Ok(Err(error)) => super::chain(&error),
-            Err(_) => format!("not within {limit:?} (`connect_timeout`)"),
-        };
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(server = self.id, address = self.address, error, "a server cannot be reached");
-        }
-        None
-    }
-
-    /// Nothing that waited for the connection has been sent.
-    async fn refuse(&mut self, first: Outgoing) {
-        let mut next = Some(first);
-        while let Some(outgoing) = next {
-            self.tell(&outgoing, Err(Undelivered::NoResponders)).await;
-            next = self.inbox.try_recv().ok();
-        }
-    }
-
-    /// Sends until the connection is lost, or nothing will ever be sent again.
-    async fn serve(&mut self, channel: Channel, first: Option<Outgoing>) {
-        let mut calls = FuturesUnordered::new();
-        let mut next = first.map_or(Next::Nothing, Next::Send);
         loop {
-            match next {
-                Next::Send(outgoing) => {
-                    let outgoing = match &mut self.lanes {
-                        Some(lanes) => lanes.enter(outgoing),
-                        None => Some(outgoing),
-                    };
-                    calls.extend(outgoing.map(|outgoing| self.call(&channel, outgoing)));
-                }
-                Next::Ended(outgoing, result) => {
-                    let is_lost = matches!(result, Err(Undelivered::NoResponders));
-                    self.tell(&outgoing, result).await;
-                    if is_lost {
-                        return self.give_up(calls).await;
-                    }
-                    let behind = self.lanes.as_mut().and_then(|lanes| lanes.leave(&outgoing));
-                    calls.extend(behind.map(|outgoing| self.call(&channel, outgoing)));
-                }
-                Next::Nothing => {}
+            match poll_fn(|cx| self.poll_next(cx)).await {
+                Next::Send(outgoing) => self.send(outgoing),
+                Next::Connected(Ok(channel)) => self.connected(channel),
+                Next::Connected(Err(error)) => self.refuse(&error).await,
+                Next::Ended(ended) => self.ended(ended).await,
                 Next::End => return,
             }
-            next = poll_fn(|cx| self.poll_next(&mut calls, cx)).await;
         }
     }
 
-    fn poll_next(&mut self, calls: &mut FuturesUnordered<Call>, cx: &mut Context<'_>) -> Poll<Next> {
-        if let Poll::Ready(Some((outgoing, result))) = calls.poll_next_unpin(cx) {
-            return Poll::Ready(Next::Ended(outgoing, result));
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) {
+            return Poll::Ready(Next::Ended(ended));
+        }
+        if let Link::Connecting(connecting, _) = &mut self.link
+            && let Poll::Ready(result) = connecting.as_mut().poll(cx)
+        {
+            return Poll::Ready(Next::Connected(result));
         }
         match self.inbox.poll_recv(cx) {
             Poll::Ready(Some(outgoing)) => Poll::Ready(Next::Send(outgoing)),
-            Poll::Ready(None) if calls.is_empty() => Poll::Ready(Next::End),
+            Poll::Ready(None) if self.calls.is_empty() && self.waiting.is_empty() => Poll::Ready(Next::End),
             _ => Poll::Pending,
         }
     }
 
-    /// Another attempt to connect failed: what waits for that is not left to wait for one attempt after the other.
-    async fn give_up(&mut self, mut calls: FuturesUnordered<Call>) {
-        while let Some(Some((outgoing, result))) = calls.next().now_or_never() {
-            self.tell(&outgoing, result).await;
+    fn send(&mut self, outgoing: Outgoing) {
+        let outgoing = match &mut self.lanes {
+            Some(lanes) => lanes.enter(outgoing),
+            None => Some(outgoing),
+        };
+        if let Some(outgoing) = outgoing {
+            self.dispatch(outgoing);
         }
-        let behind: Vec<_> = self.lanes.as_mut().map(Lanes::clear).unwrap_or_default();
-        for outgoing in behind {
-            self.tell(&outgoing, Err(Undelivered::NoResponders)).await;
-        }
-        for call in calls {
-            let text = format!("the connection to server `{}` was lost", self.id);
-            if let Some(outgoing) = call.outgoing {
-                self.tell(&outgoing, Err(Undelivered::Failed(text))).await;
+    }
+
+    fn dispatch(&mut self, outgoing: Outgoing) {
+        match &self.link {
+            Link::Up { channel, number } => self.calls.push(Call::new(channel, *number, outgoing, &self.settings)),
+            Link::Connecting(..) => self.waiting.push_back(outgoing),
+            Link::Down(_) => {
+                self.waiting.push_back(outgoing);
+                self.connect();
             }
         }
     }
 
-    fn call(&self, channel: &Channel, mut outgoing: Outgoing) -> Call {
-        let Settings { max_message_size, max_call_time: limit, .. } = *self.settings;
-        let unary = unary(channel.clone(), outgoing.kind, std::mem::take(&mut outgoing.payload), max_message_size);
-        let future = async move {
-            let late = || Err(Undelivered::Failed(format!("no answer within {limit:?} (`max_call_time`)")));
-            tokio::time::timeout(limit, unary).await.unwrap_or_else(|_| late())
+    fn connect(&mut self) {
+        let Link::Down(last) = self.link else {
+            return;
         };
-        // When tokio finds that the task has run long enough, it lets some wait that then would be overtaken by others.
-        Call { outgoing: Some(outgoing), future: Box::pin(tokio::task::unconstrained(future)) }
+        let (endpoint, limit) = (self.endpoint.clone(), self.settings.connect_timeout);
+        let connecting = async move {
+            match tokio::time::timeout(limit, endpoint.connect()).await {
+                Ok(result) => result.map_err(|error| super::chain(&error)),
+                Err(_) => Err(format!("not within {limit:?} (`connect_timeout`)")),
+            }
+        };
+        self.link = Link::Connecting(Box::pin(connecting), last);
     }
 
+    fn connected(&mut self, channel: Channel) {
+        let number = self.link.last().number + 1;
+        self.link = Link::Up { channel, number };
+        for outgoing in std::mem::take(&mut self.waiting) {
+            self.dispatch(outgoing);
+        }
+    }
+
+    /// Nothing that waited for the connection, or for that, has been sent.
+    async fn refuse(&mut self, error: &str) {
+        let last = self.link.last();
+        if !last.failed {
+            tracing::warn!(server = self.results.id, address = self.address, error, "a server cannot be reached");
+        }
+        self.link = Link::Down(Last { failed: true, ..last });
+        let behind = self.lanes.as_mut().map(Lanes::clear).unwrap_or_default();
+        for outgoing in std::mem::take(&mut self.waiting).into_iter().chain(behind) {
+            self.results.tell(&outgoing, Err(Undelivered::NoResponders)).await;
+        }
+    }
+
+    async fn ended(&mut self, Ended { number, outgoing, result }: Ended) {
+        let is_lost = matches!(result, Err(Failure::Lost(_) | Failure::Unreachable));
+        if is_lost && matches!(self.link, Link::Up { number: of, .. } if of == number) {
+            self.link = Link::Down(self.link.last());
+        }
+        let is_unreachable = matches!(result, Err(Failure::Unreachable));
+        self.finish(outgoing, result).await;
+        if is_unreachable {
+            self.give_up(number).await;
+        }
+    }
+
+    /// The channel has tried to connect again, in vain. What it holds is not left to wait for one attempt after the other.
+    async fn give_up(&mut self, number: u64) {
+        // The last comes first, and those that are kept must not be overtaken.
+        let calls: Vec<_> = std::mem::take(&mut self.calls).into_iter().collect();
+        let (given_up, kept): (Vec<_>, Vec<_>) = calls.into_iter().rev().partition(|call| call.number == number);
+        self.calls.extend(kept);
+        for mut call in given_up {
+            match ((&mut call).now_or_never(), call.outgoing) {
+                (Some(ended), _) => self.finish(ended.outgoing, ended.result).await,
+                (None, Some(outgoing)) => {
+                    let text = format!("the connection to server `{}` was lost", self.results.id);
+                    self.finish(outgoing, Err(Failure::Lost(text))).await;
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    async fn finish(&mut self, outgoing: Outgoing, result: Result<Bytes, Failure>) {
+        let result = result.map_err(|failure| match failure {
+            Failure::Unreachable => Undelivered::NoResponders,
+            Failure::Lost(text) | Failure::Told(text) => Undelivered::Failed(text),
+        });
+        self.results.tell(&outgoing, result).await;
+        if let Some(behind) = self.lanes.as_mut().and_then(|lanes| lanes.leave(&outgoing)) {
+            self.dispatch(behind);
+        }
+    }
+}
+
+impl Link {
+    const fn last(&self) -> Last {
+        match self {
+            Self::Down(last) | Self::Connecting(_, last) => *last,
+            Self::Up { number, .. } => Last { number: *number, failed: false },
+        }
+    }
+}
+
+/// Where the ends of calls are told.
+struct Results {
+    id: String,
+    queue: Sender<BusEvent>,
+}
+
+impl Results {
     /// Waits until there is room to tell it.
     async fn tell(&self, outgoing: &Outgoing, result: Result<Bytes, Undelivered>) {
         match (outgoing.call, result) {
@@ -174,57 +237,4 @@ impl Connection {
             (None, Ok(_)) => {}
         }
     }
-}
-
-enum Next {
-    Send(Outgoing),
-    Ended(Outgoing, Result<Bytes, Undelivered>),
-    Nothing,
-    End,
-}
-
-/// A call that is on its way.
-struct Call {
-    outgoing: Option<Outgoing>,
-    future: Pin<Box<dyn Future<Output = Result<Bytes, Undelivered>> + Send>>,
-}
-
-impl Future for Call {
-    type Output = (Outgoing, Result<Bytes, Undelivered>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.future.as_mut().poll(cx) {
-            Poll::Ready(result) => match self.outgoing.take() {
-                Some(outgoing) => Poll::Ready((outgoing, result)),
-                None => Poll::Pending,
-            },
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-async fn unary(channel: Channel, kind: Kind, payload: Bytes, max_message_size: usize) -> Result<Bytes, Undelivered> {
-    let Some((_, path)) = METHODS.iter().find(|(of, _)| *of == kind) else {
-        return Err(Undelivered::Failed("gRPC carries calls, pushes, kicks and bindings only".to_owned()));
-    };
-    let mut grpc = client::Grpc::new(channel).max_decoding_message_size(max_message_size);
-    // A channel that has failed once for all.
-    grpc.ready().await.map_err(|_| Undelivered::NoResponders)?;
-    let answer = grpc.unary(Request::new(payload), PathAndQuery::from_static(path), Raw).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| undelivered(&status))
-}
-
-fn undelivered(status: &Status) -> Undelivered {
-    let mut source = Error::source(status);
-    while let Some(error) = source {
-        if error.is::<ConnectError>() {
-            return Undelivered::NoResponders;
-        }
-        source = error.source();
-    }
-    Undelivered::Failed(match (Error::source(status), status.message()) {
-        (Some(error), _) => super::chain(error),
-        (None, "") => status.code().to_string(),
-        (None, message) => message.to_owned(),
-    })
 }

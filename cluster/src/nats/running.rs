@@ -40,6 +40,9 @@ impl Drop for Needed {
     }
 }
 
+/// How long the server may take to hear of a subscription.
+const SETTLE: Duration = Duration::from_secs(2);
+
 impl Running {
     pub(crate) fn new(client: Client, inbox: String, needed: Needed, own: Arc<ServerInfo>, limit: usize) -> Self {
         Self { client, inbox, signals: Arc::clone(&needed.0), own, users: Mutex::default(), limit, _needed: needed }
@@ -99,6 +102,14 @@ impl Running {
         let inserted = self.users().insert(uid, Subscriptions { pushes, kicks }, &self.signals);
         drop(inserted);
         Ok(())
+    }
+
+    /// Waits until the server knows all subscriptions, so that what anybody sends from now on finds them. A server that is away
+    /// learns of them when it is back.
+    pub(crate) async fn settle(&self) {
+        if self.client.connection_state() == State::Connected {
+            let _ = timeout(SETTLE, round_trip(&self.client)).await;
+        }
     }
 
     /// Never waits: a subscription whose end cannot be told to the server now is ended with its next message.

@@ -66,7 +66,9 @@ impl Clients {
         self.taken.notified().await;
     }
 
+    /// Writes down what is sent from now on; the first bytes are all that each expects.
     pub(crate) fn record(&self) {
+        self.expect(1);
         self.records.store(true, Ordering::Release);
     }
 
@@ -78,12 +80,15 @@ impl Clients {
     }
 
     fn take(&self, index: usize, bytes: &[u8]) {
+        let mut counts = bytes.len();
         if self.records.load(Ordering::Acquire) {
-            self.recorded.lock().unwrap_or_else(PoisonError::into_inner)[index].extend_from_slice(bytes);
+            let recorded = &mut self.recorded.lock().unwrap_or_else(PoisonError::into_inner)[index];
+            counts = usize::from(recorded.is_empty());
+            recorded.extend_from_slice(bytes);
         }
         // What nobody waits for, such as the answer to the handshake, must not count as what comes later.
-        let left = |missing: usize| missing.checked_sub(bytes.len());
-        if self.missing.fetch_update(Ordering::AcqRel, Ordering::Acquire, left) == Ok(bytes.len()) {
+        let left = |missing: usize| missing.checked_sub(counts);
+        if self.missing.fetch_update(Ordering::AcqRel, Ordering::Acquire, left) == Ok(counts) {
             self.taken.notify_one();
         }
     }

@@ -71,11 +71,10 @@ impl Group {
         let made = AtomicUsize::new(0);
         self.clients.record();
         self.broadcast(Counted { body: body.clone(), made: &made }).await?;
-        // The length is not known yet, so there is nothing to wait for but time.
-        sleep(Duration::from_millis(200)).await;
+        timeout(STALL, self.clients.taken()).await?;
         let recorded = self.clients.recorded();
-        if recorded.iter().any(|bytes| bytes.is_empty() || *bytes != recorded[0]) {
-            return Err("not all sessions were sent the same bytes".into());
+        if !is_packet(&recorded[0]) || recorded.iter().any(|bytes| *bytes != recorded[0]) {
+            return Err("not all sessions were sent the same packet at once".into());
         }
         match made.into_inner() {
             1 => Ok(recorded[0].len()),
@@ -100,6 +99,11 @@ impl Group {
         let missed = self.server.groups().broadcast(NAME, ROUTE, body).await.map_err(|error| error.to_string())?;
         if missed.is_empty() { Ok(()) } else { Err(format!("{} sessions were not reached", missed.len()).into()) }
     }
+}
+
+/// Whether this is one packet, and all of it.
+fn is_packet(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, high, middle, low, body @ ..] if u32::from_be_bytes([0, *high, *middle, *low]) as usize == body.len())
 }
 
 /// Counts how often the body is made.

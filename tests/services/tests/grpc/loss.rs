@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cereus_cluster::{Bus, CallError, Grpc, Kind, RegistryEvent, ServerInfo, Undelivered, names::record, protos::Push};
+use cereus_service_tests::free_port;
 use futures_util::FutureExt;
 use prost::Message;
 use tokio::net::TcpListener;
@@ -14,8 +15,9 @@ use crate::{
 
 #[tokio::test]
 async fn a_server_goes_and_comes_back() {
-    let (mut gate, mut room) = Peer::pair(local(), local()).await;
-    let (info, address) = (Arc::clone(&room.info), room.address());
+    let address = format!("127.0.0.1:{}", free_port());
+    let (mut gate, mut room) = Peer::pair(local(), Grpc::bind(&*address)).await;
+    let info = Arc::clone(&room.info);
     for _ in 0..3 {
         gate.call(&info, Kind::Call, "");
         room.echo().await;
@@ -77,8 +79,9 @@ fn what_waits_for_another_push_to_a_server_that_is_killed_is_told() {
         }
         // The first may be what finds out that the connection is gone.
         assert!(matches!(room.answer().await, (_, Err(_))));
-        assert!(matches!(room.answer().await, (_, Err(_))));
-        assert_eq!(room.answer().await, (call_id(3), Err(Undelivered::NoResponders)));
+        for number in 2..4 {
+            assert_eq!(room.answer().await, (call_id(number), Err(Undelivered::NoResponders)));
+        }
     });
 }
 
