@@ -19,10 +19,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cereus::{App, Bus, Bytes, Caller, Cluster, Protobuf, Registry, Remote, ServerInfo};
-use cereus_cluster::{
-    Address, Addressing, BusError, BusEvent, BusEvents, BusSender, CallId, Changes, KeptAlive, Kind, LeaseId,
-    RegistryError, ReplyTo, Transmit, Undelivered, bus_queue,
+use cereus::{
+    App, Bytes, Caller, Cluster, Protobuf, Remote,
+    cluster::{
+        Address, Addressing, Bus, BusError, BusEvent, BusEvents, BusSender, CallId, Changes, KeptAlive, Kind, LeaseId,
+        Registry, RegistryError, ReplyTo, ServerInfo, Transmit, Undelivered, bus_queue,
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter},
@@ -47,14 +49,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of a kind on the wire is its place here.
 const KINDS: [Kind; 5] = [Kind::Call, Kind::Push, Kind::Kick, Kind::Bind, Kind::Reply];
 
-/// On the wire: the length of the payload (4 bytes), the kind (1), the id (8), the payload.
-#[derive(Debug)]
-struct Frame {
-    kind: Kind,
-    /// What joins an answer to its call, on one connection. 0: nobody waits.
-    id: u64,
-    payload: Bytes,
-}
+/// A kind, what joins an answer to its call (0: nobody waits), a payload. On the wire the length of the payload (4 bytes), the
+/// kind (1), the id (8), the payload.
+type Frame = (Kind, u64, Bytes);
 
 /// A server calls another over the connection that it made; answers come back on the same one.
 #[derive(Debug)]
@@ -76,9 +73,9 @@ struct State {
     /// Those that were made by the address, those that were accepted by `#` and a number that no other gets.
     links: BTreeMap<String, Link>,
     accepted: u64,
+    /// `None`: it has been stopped.
     accepting: Option<AbortHandle>,
     tasks: JoinSet<()>,
-    stopped: bool,
 }
 
 /// One connection. When this is dropped, what waits is sent, and it is closed.
@@ -120,12 +117,14 @@ impl Bus for TcpBus {
         let Some(running) = self.running.get() else { return Err(message) };
         let sent = match &message.to {
             Address::Server(info) => running.call(info, &message),
-            // If the caller is gone or does not take it, it learns from its connection or its deadline.
-            Address::Reply(to) => Ok(running.answer(to, &message)),
+            Address::Reply(to) => {
+                running.answer(to, &message);
+                Ok(())
+            }
             _ => Err(Undelivered::Failed("this bus reaches servers only".to_owned())),
         };
         match (sent, message.call) {
-            // A message that is given back holds up those to all other servers: one server that is slow is no reason.
+            // To give it back would hold up what is for all other servers: one that is slow is no reason for that.
             (Err(error), Some(call)) => {
                 running.events.try_send(BusEvent::Reply { call, result: Err(error) }).map_err(|_| message)
             }
@@ -152,9 +151,8 @@ impl Bus for TcpBus {
         let Some(running) = self.running.get() else { return };
         let mut tasks = {
             let mut state = lock(&running.state);
-            state.stopped = true;
-            state.links.clear();
             state.accepting.take().inspect(AbortHandle::abort);
+            state.links.clear();
             std::mem::take(&mut state.tasks)
         };
         while tasks.join_next().await.is_some() {}
@@ -185,7 +183,7 @@ impl Running {
     }
 
     fn open(self: &Arc<Self>, state: &mut State, name: &str, accepted: Option<TcpStream>) {
-        if state.stopped {
+        if state.accepting.is_none() {
             return;
         }
         let (frames, queue) = mpsc::channel(QUEUE);
@@ -203,7 +201,7 @@ impl Running {
         }
         let link = state.links.get_mut(address).ok_or_else(|| failed("the bus has been stopped: no connection to"))?;
         let id = message.call.map_or(0, |_| link.last_id + 1);
-        let frame = Frame { kind: message.kind, id, payload: message.payload.clone() };
+        let frame = (message.kind, id, message.payload.clone());
         link.frames.try_send(frame).map_err(|_| failed("too much waits for"))?;
         if let Some(call) = message.call {
             link.last_id = id;
@@ -215,11 +213,12 @@ impl Running {
         Ok(())
     }
 
+    /// A caller that is gone, or does not take its answers, learns it from its connection or its deadline.
     fn answer(&self, to: &ReplyTo, message: &Transmit) {
         let state = lock(&self.state);
         let link = to.as_str().split_once('/').and_then(|(name, id)| Some((state.links.get(name)?, id.parse().ok()?)));
         if let Some((link, id)) = link {
-            let _ = link.frames.try_send(Frame { kind: Kind::Reply, id, payload: message.payload.clone() });
+            let _ = link.frames.try_send((Kind::Reply, id, message.payload.clone()));
         }
     }
 
@@ -274,7 +273,7 @@ impl Running {
 
 async fn write(output: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) -> io::Result<()> {
     let mut output = BufWriter::new(output);
-    while let Some(Frame { kind, id, payload }) = queue.recv().await {
+    while let Some((kind, id, payload)) = queue.recv().await {
         let Some(kind) = KINDS.iter().position(|known| *known == kind) else { continue };
         output.write_u32(payload.len() as u32).await?;
         output.write_u8(kind as u8).await?;
@@ -331,7 +330,8 @@ impl Registry for Directory {
         own.0 = self.path.join(&info.id).with_extension("json");
         // Nobody is to read half a record.
         let new = own.0.with_extension("new");
-        let put = fs::write(&new, info.to_json()).and_then(|()| extend(&new, own.1)).and_then(|()| fs::rename(&new, &own.0));
+        let put =
+            fs::write(&new, info.to_json()).and_then(|()| extend(&new, own.1)).and_then(|()| fs::rename(&new, &own.0));
         put.map_err(failed)
     }
 
@@ -383,17 +383,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut records = std::env::temp_dir().join("cereus-own-bus");
     if names.is_empty() {
         names = ["room", "connector"].map(str::to_owned).into();
-        records.push(std::process::id().to_string());
+        // Servers of other processes are not to be seen.
+        records.set_extension(std::process::id().to_string());
     }
     fs::create_dir_all(&records)?;
-    let mut serving = JoinSet::new();
+
+    let (mut servers, mut serving) = (Vec::new(), JoinSet::new());
     for name in names {
         let cluster = Cluster::new(TcpBus::bind("127.0.0.1:0")?, Directory::new(&records));
-        let server = App::new(()).server_type(&name).remote(Remote::new("room").call("greet", greet)).cluster(cluster).build()?;
+        let remote = Remote::new("room").call("greet", greet);
+        let server = App::new(()).server_type(&name).remote(remote).cluster(cluster).build()?;
         serving.spawn(cereus::tokio::serve(server.clone(), []));
-        if name == "connector" && server.listening().await.is_some() {
-            
+        servers.push(server.clone());
+        if server.listening().await.is_some() && name == "connector" {
+            let answer = server.rpc().call::<String>("room.room.greet", &"Ann".to_owned()).await;
+            println!("{}", answer.unwrap_or_else(|error| format!("no answer: {}", error.message())));
+            servers.iter().for_each(cereus::Server::shutdown);
         }
     }
+    while let Some(ended) = serving.join_next().await {
+        ended??;
+    }
+    // Fails if others are still in it.
+    let _ = fs::remove_dir(&records);
     Ok(())
 }

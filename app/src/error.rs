@@ -111,8 +111,8 @@ impl fmt::Debug for Error {
 impl<E: std::error::Error + 'static> From<E> for Error {
     fn from(error: E) -> Self {
         let code = match (&error as &dyn Any).downcast_ref::<PushError>() {
-            Some(_) => Self::CLOSED,
-            None => Self::UNKNOWN,
+            Some(PushError::Closed | PushError::Full) => Self::CLOSED,
+            _ => Self::UNKNOWN,
         };
         Self::new(code, error.to_string())
     }

@@ -30,8 +30,8 @@ use crate::{Bus, BusError, BusEvents, ServerInfo, Transmit, background::Backgrou
 ///
 /// # Runtimes
 ///
-/// The connection is kept on the tokio runtime in which the bus is started, or else on a thread of its own: under another
-/// runtime the bus is used in the same way.
+/// The connection is kept on the tokio runtime in which the bus is started, or else on a thread of its own: under
+/// another runtime the bus is used in the same way.
 ///
 /// # Order
 ///
@@ -41,13 +41,13 @@ use crate::{Bus, BusError, BusEvents, ServerInfo, Transmit, background::Backgrou
 /// # Outages
 ///
 /// A connection that is lost is made again, for as long as it takes, and every subscription with it. What other servers
-/// send meanwhile is lost: NATS keeps nothing. When its server says that it will stop, the bus goes to another one at once
-/// if it knows of any.
+/// send meanwhile is lost: NATS keeps nothing. When its server says that it will stop, the bus goes to another one at
+/// once if it knows of any.
 ///
 /// # Memory
 ///
-/// Two subscriptions for each bound user cost 10 KiB of memory, 18 KiB once they are much used (measured with async-nats
-/// 0.51), and none of it is given back before the user is gone.
+/// Two subscriptions for each bound user cost 10 KiB of memory, 18 KiB once they are much used (measured with
+/// async-nats 0.51), and none of it is given back before the user is gone.
 pub struct Nats {
     settings: Settings,
     background: Background,
@@ -55,11 +55,12 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// A bus on these servers: addresses as `nats://localhost:4222` or `tls://user:password@nats.example.com`, separated by
-    /// commas. Other servers of the same NATS cluster are found through them if they are there when the bus connects.
+    /// A bus on these servers: addresses as `nats://localhost:4222` or `tls://user:password@nats.example.com`,
+    /// separated by commas. Other servers of the same NATS cluster are found through them if they are there when the
+    /// bus connects.
     ///
-    /// A user and a password, or a token alone, may be part of an address, percent-encoded; those of all addresses must be
-    /// the same.
+    /// A user and a password, or a token alone, may be part of an address, percent-encoded; those of all addresses must
+    /// be the same.
     pub fn new(servers: impl Into<String>) -> Self {
         Self { settings: Settings::new(servers.into()), background: Background::default(), running: OnceLock::new() }
     }
@@ -71,8 +72,8 @@ impl Nats {
         self
     }
 
-    /// How long to wait before a server that could not be reached is tried again; more than zero. It stays the same however
-    /// often that is. Default: 250 ms.
+    /// How long to wait before a server that could not be reached is tried again; more than zero. It stays the same
+    /// however often that is. Default: 250 ms.
     #[must_use]
     pub const fn reconnect_wait(mut self, wait: Duration) -> Self {
         self.settings.reconnect_wait = wait;
@@ -101,16 +102,16 @@ impl Nats {
         self
     }
 
-    /// How often to ask whether the server is still there; more than zero. It is given up when it has not answered twice,
-    /// so this matters where a server or a network vanishes without a word. Default: 2 min.
+    /// How often to ask whether the server is still there; more than zero. It is given up when it has not answered
+    /// twice, so this matters where a server or a network vanishes without a word. Default: 2 min.
     #[must_use]
     pub const fn ping_interval(mut self, interval: Duration) -> Self {
         self.settings.ping_interval = interval;
         self
     }
 
-    /// How many messages may wait to be taken in, of each kind and of each user: 1 to 16,777,216. What comes when so many
-    /// wait is dropped, and said so in the log. Default: 65,536.
+    /// How many messages may wait to be taken in, of each kind and of each user: 1 to 16,777,216. What comes when so
+    /// many wait is dropped, and said so in the log. Default: 65,536.
     #[must_use]
     pub const fn subscription_capacity(mut self, messages: usize) -> Self {
         self.settings.subscription_capacity = messages;
@@ -160,8 +161,8 @@ impl Nats {
         self
     }
 
-    /// Connects with TLS only, whatever the addresses say. Default: where an address begins with `tls://`, or the server
-    /// asks for it.
+    /// Connects with TLS only, whatever the addresses say. Default: where an address begins with `tls://`, or the
+    /// server asks for it.
     #[must_use]
     pub const fn require_tls(mut self) -> Self {
         self.settings.tls.required = true;

@@ -28,9 +28,9 @@ const LANES: usize = 4;
 ///
 /// # Order
 ///
-/// The library delivers in the order in which NATS did, but to one queue for each subscription. To put the queues together
-/// again, those whose messages may not be overtaken are emptied after those whose messages may not overtake: if a reply was
-/// taken out, a push that was sent before it is to be seen by then, and is handed on first.
+/// The library delivers in the order in which NATS did, but to one queue for each subscription. To put the queues
+/// together again, those whose messages may not be overtaken are emptied after those whose messages may not overtake:
+/// if a reply was taken out, a push that was sent before it is to be seen by then, and is handed on first.
 ///
 /// ```text
 ///  take out: replies → requests → users      hand on: users → requests → replies
@@ -105,8 +105,8 @@ impl Events {
 
 impl BusEvents for Events {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<BusEvent>> {
-        // A task that has had its turn ends it here, before anything is taken out: within, a subscription that said that
-        // it has nothing because of that would break the order.
+        // A task that has had its turn ends it here, before anything is taken out: within, a subscription that said
+        // that it has nothing because of that would break the order.
         let turn = ready!(coop::poll_proceed(cx));
         let event = pin!(coop::unconstrained(poll_fn(|cx| self.poll_any(cx)))).poll(cx);
         if event.is_ready() {

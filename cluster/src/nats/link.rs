@@ -58,8 +58,8 @@ impl Link {
         }
     }
 
-    /// Being told that a connection was lost may come late, when there is another: asking the server whether it is there
-    /// cannot go wrong.
+    /// Being told that a connection was lost may come late, when there is another: asking the server whether it is
+    /// there cannot go wrong.
     fn poll_restored(&mut self, out: &mut VecDeque<BusEvent>, cx: &mut Context<'_>) {
         let connects = self.connects();
         let restored = self.restored.get_or_insert_with(|| {

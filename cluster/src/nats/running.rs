@@ -104,8 +104,8 @@ impl Running {
         Ok(())
     }
 
-    /// Waits until the server knows all subscriptions, so that what anybody sends from now on finds them. A server that is away
-    /// learns of them when it is back.
+    /// Waits until the server knows all subscriptions, so that what anybody sends from now on finds them. A server that
+    /// is away learns of them when it is back.
     pub(crate) async fn settle(&self) {
         if self.client.connection_state() == State::Connected {
             let _ = timeout(SETTLE, round_trip(&self.client)).await;

@@ -52,8 +52,8 @@ impl Signals {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Swaps in what happened for an empty `raised`. The task is woken when anything else happens. Returns whether nobody
-    /// needs the connection any more.
+    /// Swaps in what happened for an empty `raised`. The task is woken when anything else happens. Returns whether
+    /// nobody needs the connection any more.
     pub(crate) fn take(&self, raised: &mut Raised, cx: &Context<'_>) -> bool {
         let mut inner = self.lock();
         mem::swap(&mut inner.raised, raised);

@@ -97,7 +97,7 @@ fn a_backend_pushes_to_the_session_that_waits_for_it_before_it_answers() {
     let (world, _) = desks();
     let client = world.client(3250);
     let unbound = client.ask("room.desk.push", "x").unwrap_err();
-    assert_eq!(text(&unbound), r#"{"code":"PIT-499","msg":"you have to bind an UID to the session to do that"}"#);
+    assert_eq!(text(&unbound), r#"{"code":"PIT-000","msg":"you have to bind an UID to the session to do that"}"#);
     client.ask("room.desk.login", "ada").unwrap();
     assert_eq!(client.ask("room.desk.push", "x").unwrap(), "pushed");
     assert_eq!(pushes(&client), ["x 1", "x 2", "x 3", "last"]);
@@ -124,7 +124,7 @@ fn a_backend_does_everything_to_the_session_that_waits_for_it_at_once() {
 fn a_kick_by_a_backend_needs_a_user() {
     let (world, _) = desks();
     let client = world.client(3250);
-    assert_eq!(code(client.ask("room.desk.kick", "")), "PIT-499");
+    assert_eq!(code(client.ask("room.desk.kick", "")), "PIT-000");
     client.ask("room.desk.login", "ada").unwrap();
     let id = client.request("room.desk.kick", "");
     world.runtime.run_until(|| client.closed().is_some());

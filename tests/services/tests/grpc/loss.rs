@@ -13,11 +13,15 @@ use crate::{
     plain,
 };
 
+/// On a port that nobody else is given when it is free again.
+fn on_free_port() -> Grpc {
+    Grpc::bind(format!("127.0.0.1:{}", free_port()))
+}
+
 #[tokio::test]
 async fn a_server_goes_and_comes_back() {
-    let address = format!("127.0.0.1:{}", free_port());
-    let (mut gate, mut room) = Peer::pair(local(), Grpc::bind(&*address)).await;
-    let info = Arc::clone(&room.info);
+    let (mut gate, mut room) = Peer::pair(local(), on_free_port()).await;
+    let (info, address) = (Arc::clone(&room.info), room.address());
     for _ in 0..3 {
         gate.call(&info, Kind::Call, "");
         room.echo().await;
@@ -45,11 +49,21 @@ async fn until_gone(gate: &mut Peer, info: &Arc<ServerInfo>) {
     }
 }
 
+/// What is killed lets go of its port a little later.
+async fn until_refused(address: &str) {
+    within(async {
+        while std::net::TcpStream::connect(address).is_ok() {
+            smol::future::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// A server that is killed says nothing: here it is the runtime on which it runs that goes.
 #[test]
 fn a_server_is_killed() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut room = runtime.block_on(Peer::start(local(), "room", "r1"));
+    let mut room = runtime.block_on(Peer::start(on_free_port(), "room", "r1"));
     let info = Arc::clone(&room.info);
     smol::block_on(async {
         let mut gate = Peer::start(local(), "gate", "g1").await;
@@ -58,6 +72,7 @@ fn a_server_is_killed() {
         runtime.shutdown_background();
         let (_, lost) = gate.answer().await;
         assert!(matches!(&lost, Err(Undelivered::Failed(_))), "{lost:?}");
+        until_refused(&room.address()).await;
         gate.send(&info, Kind::Call, Some(2), "");
         assert_eq!(gate.answer().await, (call_id(2), Err(Undelivered::NoResponders)));
     });
@@ -66,7 +81,7 @@ fn a_server_is_killed() {
 #[test]
 fn what_waits_for_another_push_to_a_server_that_is_killed_is_told() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut go = runtime.block_on(Peer::start_as(local(), ServerInfo::new("gate", "go")));
+    let mut go = runtime.block_on(Peer::start_as(on_free_port(), ServerInfo::new("gate", "go")));
     let push = Push { uid: "u1".to_owned(), ..Push::default() }.encode_to_vec();
     smol::block_on(async {
         let mut room = Peer::start(local(), "room", "r1").await;
@@ -74,6 +89,7 @@ fn what_waits_for_another_push_to_a_server_that_is_killed_is_told() {
         go.echo().await;
         room.answer().await.1.unwrap();
         runtime.shutdown_background();
+        until_refused(&go.address()).await;
         for number in 1..4 {
             room.send(&go.info, Kind::Push, Some(number), push.clone());
         }
