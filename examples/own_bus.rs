@@ -133,12 +133,6 @@ impl Bus for TcpBus {
     }
 
     /// Nothing is to be done: what is for a user is sent to the server that has him.
-    async fn subscribe_user(&self, _uid: &str) -> Result<(), BusError> {
-        Ok(())
-    }
-
-    async fn unsubscribe_user(&self, _uid: &str) {}
-
     fn addressing(&self) -> Addressing {
         Addressing::Servers
     }

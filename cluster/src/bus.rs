@@ -26,7 +26,8 @@ use crate::{
 ///
 /// `examples/own_bus.rs` in the repository is a whole one, with a registry, over plain TCP.
 pub trait Bus: fmt::Debug + Send + Sync + 'static {
-    /// Connects, and takes in from then on what is for this server, until what is returned is dropped.
+    /// Connects, and takes in from then on what is for this server, until what is returned is dropped or it is
+    /// [stopped](Self::stop). Nothing is sent before the first [`BusEvent::Up`].
     ///
     /// `own` has in `metadata` what the bus itself added in [`advertise`](Self::advertise).
     fn start(&self, own: Arc<ServerInfo>) -> impl Future<Output = Result<Box<dyn BusEvents>, BusError>> + Send;
@@ -35,14 +36,22 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Gives the message back when too many wait to be sent; it is tried again soon.
+    /// Gives the message back when the bus as a whole takes no more: everything else waits behind it, and it is tried again
+    /// soon. When a single server takes no more, the call is told with [`BusEvent::Reply`] instead.
     fn send(&self, message: Transmit) -> Result<(), Transmit>;
 
     /// Takes in what is sent to a user of this frontend, once this is done.
-    fn subscribe_user(&self, uid: &str) -> impl Future<Output = Result<(), BusError>> + Send;
+    /// A bus that reaches servers only has nothing to do here.
+    fn subscribe_user(&self, uid: &str) -> impl Future<Output = Result<(), BusError>> + Send {
+        let _ = uid;
+        async { Ok(()) }
+    }
 
     /// Takes it in no more.
-    fn unsubscribe_user(&self, uid: &str) -> impl Future<Output = ()> + Send;
+    fn unsubscribe_user(&self, uid: &str) -> impl Future<Output = ()> + Send {
+        let _ = uid;
+        async {}
+    }
 
     /// How users are reached.
     fn addressing(&self) -> Addressing {
@@ -59,7 +68,8 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
         let _ = servers;
     }
 
-    /// Sends what waits, and lets go of everything. Bounded by the cluster's `bus_timeout`.
+    /// Sends what waits, and lets go of everything. Bounded by the cluster's `bus_timeout`. It is not called when the future of
+    /// `serve` is dropped: a bus with tasks of its own ends them when it is dropped itself.
     fn stop(&self) -> impl Future<Output = ()> + Send;
 }
 
@@ -73,7 +83,8 @@ pub enum Addressing {
     Servers,
 }
 
-/// What takes in what a bus delivers. Where nothing takes it out, the bus drops or refuses; it never waits.
+/// What takes in what a bus delivers. Where nothing takes it out, the bus drops, refuses or stops reading. Calls whose time is
+/// over are not told to the bus: their answers go nowhere.
 pub trait BusEvents: Send + 'static {
     /// The next event. `None`: the bus has ended for good.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<BusEvent>>;

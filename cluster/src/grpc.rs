@@ -290,12 +290,6 @@ impl Bus for Grpc {
     }
 
     /// Nothing is to be done: what is for a user comes to the server that has him.
-    async fn subscribe_user(&self, _uid: &str) -> Result<(), BusError> {
-        Ok(())
-    }
-
-    async fn unsubscribe_user(&self, _uid: &str) {}
-
     fn addressing(&self) -> Addressing {
         Addressing::Servers
     }
