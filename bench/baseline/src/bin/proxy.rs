@@ -49,7 +49,7 @@ fn run(nats: &str, subject: &str, address: &str) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
         let client = async_nats::connect(nats).await?;
-        let subject = Subject::validated(subject.to_owned())?;
+        let subject = Subject::validated(subject)?;
         let listener = TcpListener::bind(address).await?;
         writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
         // The listener too lives on a worker: the thread inside `block_on` is not one of them.
