@@ -1,4 +1,5 @@
 use std::{
+    cell::Cell,
     future::Future,
     io,
     pin::Pin,
@@ -23,7 +24,7 @@ use crate::{
 const OUT_LIMIT: usize = 64 << 10;
 
 /// What is read at once. A buffer is cleared before it is used, so most reads go into one that fits most bursts; the large
-/// one is for what filled it, the small one for a socket that was just emptied.
+/// one is for what filled it, the small one for a socket that is probably empty.
 const READ: usize = 2 << 10;
 const LARGE_READ: usize = 64 << 10;
 const SMALL_READ: usize = 64;
@@ -31,6 +32,11 @@ const SMALL_READ: usize = 64;
 /// How many events are started before the socket gets its turn, and how many turns before other tasks get theirs.
 const EVENTS: usize = 64;
 const TURNS: usize = 4;
+
+thread_local! {
+    /// What is being written by the connection that this thread is at: only one whose socket is stalled holds a buffer.
+    static SCRATCH: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
 
 /// One connection: the only loop between a socket and its [`ServerConnection`], for every runtime and transport.
 pub(crate) struct Driver<R: Runtime, S> {
@@ -44,12 +50,12 @@ pub(crate) struct Driver<R: Runtime, S> {
     out: BytesMut,
     phase: Phase,
     /// How the peer ended the input, to be told when what came before it was looked at.
-    ended: Option<Result<(), TransportError>>,
+    ended: Option<Result<(), Box<TransportError>>>,
     /// The connection's last event, once it was polled.
-    closed: Option<CloseReason>,
+    closed: Option<Box<CloseReason>>,
     /// Since when a write has made no progress.
     stalled: Option<Instant>,
-    last_read: LastRead,
+    next_read: NextRead,
     /// The last look at the connection's events found none.
     drained: bool,
     /// The last heartbeat tick has not been used to give memory back.
@@ -64,12 +70,14 @@ pub(crate) struct Driver<R: Runtime, S> {
     _task: Task,
 }
 
+/// What the next read of this wake-up may take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum LastRead {
-    /// In an earlier wake-up.
-    Earlier,
-    Partial,
-    Full,
+enum NextRead {
+    /// The socket is empty, and wakes this task when it no longer is.
+    Nothing,
+    Small,
+    Usual,
+    Large,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,7 +113,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             ended: None,
             closed: None,
             stalled: None,
-            last_read: LastRead::Earlier,
+            next_read: NextRead::Usual,
             drained: false,
             tidy: false,
             told: 0,
@@ -117,10 +125,12 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     /// Does once what can be done now. Returns whether anything was done.
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = self.read_mail(now);
-        progress |= match self.last_read {
-            LastRead::Earlier => self.read::<READ>(cx, now),
-            LastRead::Partial => self.read::<SMALL_READ>(cx, now),
-            LastRead::Full => self.read::<LARGE_READ>(cx, now),
+        progress |= match self.next_read {
+            NextRead::Nothing => false,
+            // It was the mail that woke this task.
+            NextRead::Usual if !progress => self.read::<READ>(cx, now),
+            NextRead::Usual | NextRead::Small => self.read::<SMALL_READ>(cx, now),
+            NextRead::Large => self.read::<LARGE_READ>(cx, now),
         };
         // After reading: a peer whose bytes were there is not silent, however late this task is.
         progress |= self.handle_timeout(now);
@@ -134,11 +144,11 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         progress |= self.write(cx, now);
         self.tell_mailbox();
         self.tidy_up();
-        progress | self.close(cx, now)
+        progress |= self.close(cx, now);
+        progress && !(self.is_waiting() && self.next_read == NextRead::Nothing)
     }
 
-    /// Whether all that could happen without new input, mail or a timeout has happened: most turns that follow an answer
-    /// end with this.
+    /// Whether all that could happen without new input, mail or a timeout has happened.
     fn is_waiting(&self) -> bool {
         self.phase == Phase::Open && self.drained && self.handlers.is_idle() && self.out.is_empty()
     }
@@ -147,15 +157,13 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         let Some(letters) = self.session.mailbox().take() else {
             return false;
         };
-        for letter in letters {
-            match letter {
-                Letter::Kick(reason) => self.connection.kick(reason.as_deref(), now),
-                Letter::Close => self.connection.close(now),
-                // It only had to wake this task.
-                Letter::Drain => {}
-                push => send_push(&self.session, &mut self.connection, push),
-            }
-        }
+        letters.for_each(|letter| match letter {
+            Letter::Kick(reason) => self.connection.kick(reason.as_deref(), now),
+            Letter::Close => self.connection.close(now),
+            // It only had to wake this task.
+            Letter::Drain => {}
+            push => send_push(&self.session, &mut self.connection, push),
+        });
         true
     }
 
@@ -181,20 +189,27 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         }
         let mut scratch = [0; N];
         match self.stream.poll_read(cx, &mut scratch) {
-            Poll::Pending => false,
+            Poll::Pending => {
+                self.next_read = NextRead::Nothing;
+                false
+            }
             Poll::Ready(Ok(0)) => {
-                self.ended = Some(self.transport.handle_eof());
+                self.ended = Some(self.transport.handle_eof().map_err(Box::new));
                 true
             }
             Poll::Ready(Ok(_)) if discard => true,
             Poll::Ready(Ok(len)) => {
-                self.last_read = if len == N { LastRead::Full } else { LastRead::Partial };
+                self.next_read = match len {
+                    _ if len < N => NextRead::Small,
+                    SMALL_READ => NextRead::Usual,
+                    _ => NextRead::Large,
+                };
                 let connection = &mut self.connection;
                 let decoded = self.transport.decode(&scratch[..len], &mut |packets| {
                     connection.handle_input(packets, now);
                 });
                 if let Err(error) = decoded {
-                    self.ended = Some(Err(error));
+                    self.ended = Some(Err(Box::new(error)));
                 }
                 true
             }
@@ -220,7 +235,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
                     self.drained = true;
                     break;
                 }
-                Err(reason) => self.closed = Some(reason),
+                Err(reason) => self.closed = Some(Box::new(reason)),
             }
         }
         if self.handlers.is_draining() && self.handlers.is_idle() {
@@ -231,7 +246,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
 
     /// Tells the connection how the peer ended its input, once what came before has had its chance.
     fn end_input(&mut self, now: Instant) {
-        match self.ended.take() {
+        match self.ended.take().map(|ended| ended.map_err(|error| *error)) {
             None => {}
             Some(Ok(()) | Err(TransportError::Closed)) => {
                 self.connection.handle_eof(now);
@@ -249,11 +264,29 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     }
 
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let held = !self.out.is_empty();
+        if !held {
+            self.out = SCRATCH.take();
+        }
+        let progress = self.flush(cx, now);
+        if self.out.is_empty() {
+            let buffer = std::mem::take(&mut self.out);
+            // One that a large packet needed is given back.
+            if !held && buffer.capacity() <= 2 * OUT_LIMIT {
+                SCRATCH.set(buffer);
+            }
+        }
+        progress
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = false;
+        let mut has_more = !matches!(self.phase, Phase::HalfClosed { .. });
         while self.phase != Phase::Done {
-            if self.out.len() < OUT_LIMIT && !matches!(self.phase, Phase::HalfClosed { .. }) {
+            if has_more && self.out.len() < OUT_LIMIT {
                 let connection = &mut self.connection;
                 self.transport.encode(&mut |buf| connection.poll_transmit(buf), &mut self.out, OUT_LIMIT);
+                has_more = self.out.len() >= OUT_LIMIT;
             }
             if self.out.is_empty() {
                 self.stalled = None;
@@ -266,7 +299,10 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
                 }
                 Poll::Ready(Ok(0)) => self.fail(&io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(len)) => {
-                    self.out.advance(len);
+                    match self.out.len() == len {
+                        true => self.out.clear(),
+                        false => self.out.advance(len),
+                    }
                     self.stalled = None;
                 }
                 Poll::Ready(Err(error)) => self.fail(&error),
@@ -292,8 +328,8 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     }
 
     fn take_close_reason(&mut self) -> Option<CloseReason> {
-        if self.closed.is_some() {
-            return self.closed.take();
+        if let Some(reason) = self.closed.take() {
+            return Some(*reason);
         }
         while self.connection.is_closed() {
             if let ServerEvent::Closed(reason) = self.connection.poll_event()? {
@@ -373,7 +409,6 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     fn tidy_up(&mut self) {
         if self.tidy && self.out.is_empty() {
             self.tidy = false;
-            self.out = BytesMut::new();
             self.transport.release();
             self.handlers.release();
         }
@@ -404,6 +439,15 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         polled
     }
 
+    /// Reads a little of everything that a turn looks at. With thousands of connections none of it is in the cache, and the
+    /// processor waits for all of it at once here instead of for one after the other: a fifth of what a broadcast costs.
+    fn prefetch(&self) {
+        let Self { connection, handlers, out, phase, ended, closed, stalled, told, armed, .. } = self;
+        std::hint::black_box((connection.queued(), connection.poll_timeout(), connection.buffered()));
+        std::hint::black_box((connection.has_room(), handlers.is_idle(), out.len(), *phase == Phase::Open));
+        std::hint::black_box((ended.is_some(), closed.is_some(), stalled.is_some(), *told, armed.is_some()));
+    }
+
     /// Makes sure that mail and timer wake this task, whoever polls it.
     fn register(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -419,9 +463,10 @@ impl<R: Runtime, S: ByteStream> Future for Driver<R, S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.prefetch();
         this.register(cx.waker());
         let mut now = this.runtime.now();
-        this.last_read = LastRead::Earlier;
+        this.next_read = NextRead::Usual;
         for _ in 0..TURNS {
             let progress = this.turn(cx, now);
             if this.phase == Phase::Done {

@@ -73,6 +73,15 @@ impl<'a> Groups<'a> {
         )
     }
 
+    /// The members, for a broadcast.
+    pub(crate) async fn shared_members(&self, name: &str) -> Result<Members, GroupError> {
+        dispatch!(
+            self,
+            |table: &mut GroupTable| Ok(Members::Memory(Arc::clone(&table.get(name)?.members))),
+            |storage: Arc<dyn DynGroups>| async move { Ok(Members::Shared(storage.members(name.into()).await?)) }
+        )
+    }
+
     /// How many members there are.
     ///
     /// # Errors
@@ -107,7 +116,7 @@ impl<'a> Groups<'a> {
         not_empty(&uid)?;
         dispatch!(
             self,
-            |table: &mut GroupTable| done(table.get(name)?.members.insert(uid), GroupError::AlreadyMember),
+            |table: &mut GroupTable| done(table.members(name)?.insert(uid), GroupError::AlreadyMember),
             |storage: Arc<dyn DynGroups>| storage.add(name.into(), uid)
         )
     }
@@ -120,7 +129,7 @@ impl<'a> Groups<'a> {
     pub async fn remove(&self, name: &str, uid: &str) -> Result<(), GroupError> {
         dispatch!(
             self,
-            |table: &mut GroupTable| done(table.get(name)?.members.remove(uid), GroupError::NotMember),
+            |table: &mut GroupTable| done(table.members(name)?.remove(uid), GroupError::NotMember),
             |storage: Arc<dyn DynGroups>| storage.remove(name.into(), uid.into())
         )
     }
@@ -131,7 +140,7 @@ impl<'a> Groups<'a> {
     ///
     /// [`GroupError::NotFound`].
     pub async fn remove_all(&self, name: &str) -> Result<(), GroupError> {
-        dispatch!(self, |table: &mut GroupTable| table.get(name).map(|group| group.members.clear()), |storage: Arc<
+        dispatch!(self, |table: &mut GroupTable| table.members(name).map(BTreeSet::clear), |storage: Arc<
             dyn DynGroups,
         >| storage
             .remove_all(name.into()))
@@ -184,6 +193,12 @@ impl fmt::Debug for Groups<'_> {
     }
 }
 
+/// The members of a group.
+pub(crate) enum Members {
+    Memory(Arc<BTreeSet<Arc<str>>>),
+    Shared(Vec<Arc<str>>),
+}
+
 /// Where groups are.
 pub(crate) enum GroupStore {
     Memory(Mutex<GroupTable>),
@@ -225,7 +240,8 @@ pub(crate) struct GroupTable {
 
 #[derive(Default)]
 struct Group {
-    members: BTreeSet<Arc<str>>,
+    /// Shared with the broadcasts that are under way.
+    members: Arc<BTreeSet<Arc<str>>>,
     /// The time to live, and when it began.
     ttl: Option<(Duration, Instant)>,
 }
@@ -241,6 +257,11 @@ impl GroupTable {
 
     fn get(&mut self, name: &str) -> Result<&mut Group, GroupError> {
         self.groups.get_mut(name).ok_or(GroupError::NotFound)
+    }
+
+    /// The members, to be changed: broadcasts that are under way go on with those of before.
+    fn members(&mut self, name: &str) -> Result<&mut BTreeSet<Arc<str>>, GroupError> {
+        self.get(name).map(|group| Arc::make_mut(&mut group.members))
     }
 
     fn renew(&mut self, name: &str, now: Instant) -> Result<(), GroupError> {

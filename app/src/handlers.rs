@@ -219,7 +219,9 @@ fn finish(
 ) {
     // A handshake comes first of all.
     let pushes = if matches!(what, What::Handshake) { None } else { session.mailbox().take_pushes() };
-    pushes.into_iter().flatten().for_each(|push| send_push(session, connection, push));
+    if let Some(pushes) = pushes {
+        pushes.for_each(|push| send_push(session, connection, push));
+    }
     match (what, result) {
         (What::Handshake, Ok(_)) => connection.accept(now),
         (What::Handshake, Err(_)) => connection.reject(now),
@@ -238,7 +240,7 @@ fn finish(
 pub(crate) fn send_push(session: &Session, connection: &mut ServerConnection, push: Letter) {
     let sent = match push {
         Letter::Push(route, body) => connection.push(&route, body),
-        Letter::Encoded(push) => connection.push_encoded(&push),
+        Letter::Encoded(push) => connection.push_encoded(push),
         Letter::Kick(_) | Letter::Close | Letter::Drain => Ok(()),
     };
     if let Err(error) = sent {

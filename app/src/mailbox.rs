@@ -25,18 +25,62 @@ pub(crate) struct Mailbox {
     /// Whether mail was taken out since the driver told what waits in the connection.
     untold: AtomicBool,
     inner: Mutex<Inner>,
-    /// Told when there is more room, and at the end.
+    /// Told when there is more room, and at the end, if somebody waits for it.
     room: Event,
 }
 
 #[derive(Default)]
 struct Inner {
-    letters: VecDeque<Letter>,
+    letters: Letters,
     bytes: usize,
     /// What the connection itself holds, as far as it told.
     in_connection: usize,
     driver: Option<Waker>,
+    /// Whether somebody waits for room.
+    awaited: bool,
     closed: bool,
+}
+
+/// Letters in their order. The first has its place here: most come alone.
+#[derive(Debug, Default)]
+pub(crate) struct Letters {
+    first: Option<Letter>,
+    rest: VecDeque<Letter>,
+}
+
+impl Letters {
+    fn push(&mut self, letter: Letter) {
+        match &self.first {
+            None => self.first = Some(letter),
+            Some(_) => self.rest.push_back(letter),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Letter> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    pub(crate) fn for_each(self, mut take: impl FnMut(Letter)) {
+        self.first.into_iter().for_each(&mut take);
+        if !self.rest.is_empty() {
+            self.rest.into_iter().for_each(take);
+        }
+    }
+
+    /// Takes the first ones out.
+    fn split_to(&mut self, count: usize) -> Self {
+        if count == 0 {
+            return Self::default();
+        }
+        let rest = self.rest.split_off(count - 1);
+        let taken = std::mem::replace(self, Self { first: None, rest });
+        self.first = self.rest.pop_front();
+        taken
+    }
 }
 
 #[derive(Debug)]
@@ -91,12 +135,13 @@ impl Mailbox {
 
     /// Gives the letter back when there is no room for it, here or in the connection.
     fn try_push(&self, letter: Letter, max_bytes: usize) -> Result<Result<(), PushError>, Letter> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let waiting = inner.bytes + inner.in_connection;
         if inner.closed {
             return Ok(Err(PushError::Closed));
         }
         if waiting > 0 && waiting + letter.len() > max_bytes {
+            inner.awaited = true;
             return Err(letter);
         }
         self.put(inner, letter);
@@ -118,7 +163,7 @@ impl Mailbox {
     }
 
     /// All that waits, if there is any.
-    pub(crate) fn take(&self) -> Option<VecDeque<Letter>> {
+    pub(crate) fn take(&self) -> Option<Letters> {
         if !self.mail.load(Ordering::Acquire) {
             return None;
         }
@@ -130,15 +175,14 @@ impl Mailbox {
     }
 
     /// The pushes that were put in before any command: they go out before an answer that is made now.
-    pub(crate) fn take_pushes(&self) -> Option<VecDeque<Letter>> {
+    pub(crate) fn take_pushes(&self) -> Option<Letters> {
         if !self.mail.load(Ordering::Acquire) {
             return None;
         }
         let mut inner = self.lock();
         let is_push = |letter: &&Letter| matches!(letter, Letter::Push(..) | Letter::Encoded(_));
         let count = inner.letters.iter().take_while(is_push).count();
-        let rest = inner.letters.split_off(count);
-        let pushes = std::mem::replace(&mut inner.letters, rest);
+        let pushes = inner.letters.split_to(count);
         let bytes: usize = pushes.iter().map(Letter::len).sum();
         inner.bytes -= bytes;
         inner.in_connection += bytes;
@@ -155,8 +199,13 @@ impl Mailbox {
     /// The driver tells what waits in the connection.
     pub(crate) fn set_in_connection(&self, bytes: usize) {
         self.untold.store(false, Ordering::Relaxed);
-        self.lock().in_connection = bytes;
-        self.room.notify(usize::MAX);
+        let mut inner = self.lock();
+        inner.in_connection = bytes;
+        let awaited = std::mem::take(&mut inner.awaited);
+        drop(inner);
+        if awaited {
+            self.room.notify(usize::MAX);
+        }
     }
 
     /// The end: nothing is taken any more.
@@ -169,9 +218,9 @@ impl Mailbox {
 
     fn put(&self, mut inner: MutexGuard<'_, Inner>, letter: Letter) {
         inner.bytes += letter.len();
-        inner.letters.push_back(letter);
-        self.mail.store(true, Ordering::Release);
-        let driver = inner.driver.clone();
+        inner.letters.push(letter);
+        // Who finds mail there already has been outrun by somebody who woke the driver.
+        let driver = if self.mail.swap(true, Ordering::Release) { None } else { inner.driver.clone() };
         drop(inner);
         if let Some(driver) = driver {
             driver.wake();

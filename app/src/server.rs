@@ -2,10 +2,12 @@ use std::{
     any::Any,
     collections::BTreeMap,
     fmt,
+    future::poll_fn,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -209,18 +211,25 @@ impl Server {
     }
 
     /// Pushes to users that are bound here, encoded once. Returns those that were not reached.
-    pub(crate) fn push_to_local_users(
+    pub(crate) async fn push_to_local_users(
         &self,
-        uids: &[impl AsRef<str>],
+        uids: impl Iterator<Item = impl AsRef<str> + Send> + Send,
         route: impl Into<Route>,
         body: impl IntoBody,
     ) -> Result<Vec<Arc<str>>, PushError> {
         let push = self.encode(route.into(), body)?;
-        let reached = |uid: &str| {
-            let session = self.sessions().by_uid(uid).ok_or(PushError::Closed);
-            session.and_then(|session| self.push_encoded(&session, &push)).is_ok()
-        };
-        Ok(uids.iter().map(AsRef::as_ref).filter(|uid| !reached(uid)).map(Arc::from).collect())
+        let mut missed = Vec::new();
+        for (index, uid) in uids.enumerate() {
+            // The connections get their turn, while what was pushed is still in the cache.
+            if index % PUSHES == PUSHES - 1 {
+                yield_now().await;
+            }
+            let session = self.sessions().by_uid(uid.as_ref());
+            if session.is_none_or(|session| self.push_encoded(&session, &push).is_err()) {
+                missed.push(Arc::from(uid.as_ref()));
+            }
+        }
+        Ok(missed)
     }
 
     /// Kicks users that are bound here. Returns those without a session.
@@ -510,4 +519,20 @@ impl fmt::Debug for Server {
             .field("stopping", &self.0.stopping)
             .finish_non_exhaustive()
     }
+}
+
+/// How many users are pushed to before other tasks get their turn.
+const PUSHES: usize = 64;
+
+/// Lets every other task that is ready run first.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    hash::BuildHasher,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -8,17 +9,20 @@ use std::{
 };
 
 use cereus_core::session::SessionId;
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table::Entry};
 
 use crate::{Server, Session, session::SessionClosed};
 
 /// Sixteen locks are enough that two cores seldom meet at one.
 const SHARDS: usize = 16;
 
+type ByUid = HashTable<(Arc<str>, Session)>;
+
 /// All sessions of a server, found by id and by uid.
 pub struct Sessions {
     by_id: [Mutex<HashMap<SessionId, Session>>; SHARDS],
-    by_uid: [Mutex<HashMap<Arc<str>, Session>>; SHARDS],
+    by_uid: [Mutex<ByUid>; SHARDS],
+    hasher: DefaultHashBuilder,
     last_id: AtomicI64,
     count: AtomicUsize,
 }
@@ -28,6 +32,7 @@ impl Sessions {
         Self {
             by_id: Default::default(),
             by_uid: Default::default(),
+            hasher: DefaultHashBuilder::default(),
             last_id: AtomicI64::new(0),
             count: AtomicUsize::new(0),
         }
@@ -45,7 +50,8 @@ impl Sessions {
 
     /// The session that is bound to this user.
     pub fn by_uid(&self, uid: &str) -> Option<Session> {
-        self.uid_shard(uid).get(uid).cloned()
+        let hash = self.hash(uid);
+        self.uid_shard(hash).find(hash, |(known, _)| **known == *uid).map(|(_, session)| session.clone())
     }
 
     /// Calls something for each session. A session that comes or goes meanwhile may be missed.
@@ -78,21 +84,30 @@ impl Sessions {
         session: &Session,
         replace: bool,
     ) -> Result<Option<Option<Session>>, SessionClosed> {
-        let mut shard = self.uid_shard(&uid);
+        let hash = self.hash(&uid);
+        let mut shard = self.uid_shard(hash);
         // Its end marks it first and then takes this lock.
         if session.is_closed() {
             return Err(SessionClosed);
         }
-        if !replace && shard.contains_key(&uid) {
-            return Ok(None);
+        match shard.entry(hash, |(known, _)| *known == uid, |(known, _)| self.hash(known)) {
+            Entry::Occupied(_) if !replace => Ok(None),
+            Entry::Occupied(mut entry) => {
+                let older = std::mem::replace(&mut entry.get_mut().1, session.clone());
+                Ok(Some(Some(older).filter(|older| older != session)))
+            }
+            Entry::Vacant(entry) => {
+                entry.insert((uid, session.clone()));
+                Ok(Some(None))
+            }
         }
-        Ok(Some(shard.insert(uid, session.clone()).filter(|older| older != session)))
     }
 
     pub(crate) fn remove_uid(&self, uid: &str, session: &Session) {
-        let mut shard = self.uid_shard(uid);
-        if shard.get(uid).is_some_and(|found| found == session) {
-            shard.remove(uid);
+        let hash = self.hash(uid);
+        let found = |(known, found): &(Arc<str>, Session)| **known == *uid && found == session;
+        if let Ok(entry) = self.uid_shard(hash).find_entry(hash, found) {
+            entry.remove();
         }
     }
 
@@ -110,9 +125,13 @@ impl Sessions {
         lock(&self.by_id[id.get() as usize % SHARDS])
     }
 
-    fn uid_shard(&self, uid: &str) -> MutexGuard<'_, HashMap<Arc<str>, Session>> {
-        let sum = uid.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        lock(&self.by_uid[sum % SHARDS])
+    fn hash(&self, uid: &str) -> u64 {
+        self.hasher.hash_one(uid)
+    }
+
+    fn uid_shard(&self, hash: u64) -> MutexGuard<'_, ByUid> {
+        // The table itself goes by the lowest and the highest bits.
+        lock(&self.by_uid[(hash >> 32) as usize % SHARDS])
     }
 }
 

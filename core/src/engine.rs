@@ -1,3 +1,5 @@
+use alloc::boxed::Box;
+
 use bytes::BytesMut;
 
 use crate::{
@@ -14,20 +16,19 @@ pub(crate) struct Engine {
     decoder: PacketDecoder,
     pub(crate) queue: SendQueue,
     pub(crate) heartbeat: Heartbeat,
-    ending: Ending,
+    /// How it ended, if it did.
+    ending: Option<Box<Ending>>,
     /// The latest time that the caller told.
     now: Instant,
     max_waiting_input: u32,
 }
 
 #[derive(Debug)]
-enum Ending {
-    Open,
-    /// The reason waits to be told; what was queued may go out until the instant, if there is one.
-    Closed {
-        reason: Option<CloseReason>,
-        flush_until: Option<Instant>,
-    },
+struct Ending {
+    /// It waits to be told.
+    reason: Option<CloseReason>,
+    /// What was queued may go out until then.
+    flush_until: Option<Instant>,
 }
 
 impl Engine {
@@ -36,7 +37,7 @@ impl Engine {
             decoder: PacketDecoder::new(limits.max_packet_size),
             queue: SendQueue::default(),
             heartbeat,
-            ending: Ending::Open,
+            ending: None,
             now,
             max_waiting_input: u32::try_from(limits.max_waiting_input).unwrap_or(u32::MAX),
         }
@@ -82,9 +83,9 @@ impl Engine {
     /// Handles what both sides do at a deadline. `beats`: whether heartbeats are sent in this state.
     pub(crate) fn handle_timeout(&mut self, now: Instant, beats: bool) {
         let now = self.advance(now);
-        if let Ending::Closed { flush_until, .. } = &mut self.ending {
-            if flush_until.is_some_and(|until| now >= until) {
-                *flush_until = None;
+        if let Some(ending) = &mut self.ending {
+            if ending.flush_until.is_some_and(|until| now >= until) {
+                ending.flush_until = None;
                 self.queue.clear();
             }
             return;
@@ -122,7 +123,7 @@ impl Engine {
     /// Ends the connection; what was queued is dropped.
     pub(crate) fn abort(&mut self, reason: CloseReason) {
         if !self.is_closed() {
-            self.ending = Ending::Closed { reason: Some(reason), flush_until: None };
+            self.ending = Some(Box::new(Ending { reason: Some(reason), flush_until: None }));
             self.queue.clear();
         }
         self.decoder.clear();
@@ -131,32 +132,29 @@ impl Engine {
     /// Ends the connection; what was queued may still go out until `flush_until`.
     pub(crate) fn close(&mut self, reason: CloseReason, flush_until: Instant) {
         if !self.is_closed() {
-            self.ending = Ending::Closed { reason: Some(reason), flush_until: Some(flush_until) };
+            self.ending = Some(Box::new(Ending { reason: Some(reason), flush_until: Some(flush_until) }));
         }
         self.decoder.clear();
     }
 
     pub(crate) fn take_close_reason(&mut self) -> Option<CloseReason> {
-        match &mut self.ending {
-            Ending::Open => None,
-            Ending::Closed { reason, .. } => reason.take(),
-        }
+        self.ending.as_mut()?.reason.take()
     }
 
     pub(crate) fn transmit(&mut self, buf: &mut BytesMut) -> Option<usize> {
         let sent = self.queue.transmit(buf);
         if self.queue.is_empty()
-            && let Ending::Closed { flush_until, .. } = &mut self.ending
+            && let Some(ending) = &mut self.ending
         {
-            *flush_until = None;
+            ending.flush_until = None;
         }
         sent
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match &self.ending {
-            Ending::Open => self.heartbeat.next(),
-            Ending::Closed { flush_until, .. } => *flush_until,
+            None => self.heartbeat.next(),
+            Some(ending) => ending.flush_until,
         }
     }
 
@@ -165,7 +163,7 @@ impl Engine {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.ending, Ending::Closed { .. })
+        self.ending.is_some()
     }
 
     pub(crate) fn buffered(&self) -> usize {

@@ -1,11 +1,12 @@
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
+use once_cell::race::OnceBox;
 
 use crate::{
     MessageId, MessageType, Route, SendError, ServerConfig,
     message::{Head, RouteField},
-    packet::MAX_BODY_LEN,
+    packet::{MAX_BODY_LEN, PacketHeader, PacketType},
 };
 
 /// A push that was encoded once, for any number of clients of one configuration. Cheap to clone.
@@ -28,9 +29,20 @@ pub struct EncodedPush(Arc<Encoded>);
 struct Encoded {
     config: ServerConfig,
     route: Route,
-    code: Option<u16>,
     plain: Bytes,
-    deflated: Option<Bytes>,
+    // Made for the first client that needs it.
+    deflated: OnceBox<Option<Bytes>>,
+    browser: OnceBox<Result<Form, SendError>>,
+    native: OnceBox<Result<Form, SendError>>,
+}
+
+/// A push as clients of one kind are sent it.
+#[derive(Debug)]
+pub(crate) struct Form {
+    /// The header of the packet and the head of the message.
+    head: Box<[u8]>,
+    route: RouteField,
+    body: Bytes,
 }
 
 impl EncodedPush {
@@ -41,15 +53,20 @@ impl EncodedPush {
     /// [`SendError::RouteTooLong`], [`SendError::TooLarge`].
     pub fn new(config: &ServerConfig, route: &Route, body: impl Into<Bytes>) -> Result<Self, SendError> {
         let plain = body.into();
-        let code = config.dictionary().code(route);
-        if code.is_none() {
+        if config.dictionary().code(route).is_none() {
             RouteField::text(route).map_err(SendError::from_message)?;
         }
         if plain.len() + route.len() + 4 > MAX_BODY_LEN {
             return Err(SendError::TooLarge(plain.len()));
         }
-        let deflated = config.settings().compression.deflate(true, &plain);
-        Ok(Self(Arc::new(Encoded { config: config.clone(), route: route.clone(), code, plain, deflated })))
+        Ok(Self(Arc::new(Encoded {
+            config: config.clone(),
+            route: route.clone(),
+            plain,
+            deflated: OnceBox::new(),
+            browser: OnceBox::new(),
+            native: OnceBox::new(),
+        })))
     }
 
     /// The route.
@@ -67,11 +84,46 @@ impl EncodedPush {
     }
 
     /// What a client of this kind understands.
-    pub(crate) fn pick(&self, client_inflates: bool) -> Result<(Head, Bytes), SendError> {
-        let Encoded { config, route, code, plain, deflated } = &*self.0;
-        let deflated = deflated.as_ref().filter(|_| config.settings().compression.applies_to(client_inflates));
-        let head = push_head(route, *code, deflated.is_some(), client_inflates, plain)?;
-        Ok((head, deflated.unwrap_or(plain).clone()))
+    pub(crate) fn form(&self, native: bool) -> Result<&Form, SendError> {
+        let form = if native { &self.0.native } else { &self.0.browser };
+        form.get_or_init(|| Box::new(self.0.form(native))).as_ref().map_err(SendError::clone)
+    }
+}
+
+impl Encoded {
+    fn form(&self, native: bool) -> Result<Form, SendError> {
+        let Self { config, route, plain, deflated, .. } = self;
+        let compression = config.settings().compression;
+        let deflated = match compression.applies_to(native) {
+            true => deflated.get_or_init(|| Box::new(compression.deflate(native, plain))).as_ref(),
+            false => None,
+        };
+        let head = push_head(route, config.dictionary().code(route), deflated.is_some(), native, plain)?;
+        Form::new(head, deflated.unwrap_or(plain).clone())
+    }
+}
+
+impl Form {
+    fn new(head: Head, body: Bytes) -> Result<Self, SendError> {
+        let body_len = head.encoded_len() + body.len();
+        let packet = PacketHeader::new(PacketType::Data, body_len).map_err(|_| SendError::TooLarge(body_len))?;
+        let mut bytes = packet.encode().to_vec();
+        head.encode(&mut bytes);
+        Ok(Self { head: bytes.into(), route: head.route, body })
+    }
+
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    pub(crate) fn route(&self) -> &RouteField {
+        &self.route
+    }
+
+    /// Appends the packet.
+    pub(crate) fn encode(&self, buf: &mut impl BufMut) {
+        buf.put_slice(&self.head);
+        buf.put_slice(&self.body);
     }
 }
 

@@ -3,15 +3,18 @@ use alloc::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
-    FullPolicy, MessageType, SendError,
+    EncodedPush, FullPolicy, MessageType, SendError,
     message::{Head, RouteField},
     packet::{MAX_BODY_LEN, PacketHeader, PacketType},
+    push::Form,
 };
 
 /// What waits to be sent, as heads and shared bodies; bytes are made when a packet goes out.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
-    packets: VecDeque<Outgoing>,
+    /// The oldest has its place here: most wait alone.
+    first: Option<Outgoing>,
+    rest: VecDeque<Outgoing>,
     /// At most one waits, and it overtakes: it takes no memory of the queue.
     heartbeat: bool,
     /// What everything that waits counts for.
@@ -21,36 +24,72 @@ pub(crate) struct SendQueue {
 }
 
 #[derive(Debug)]
-struct Outgoing {
-    kind: PacketType,
-    head: Option<Head>,
-    body: Bytes,
+enum Outgoing {
+    Packet {
+        kind: PacketType,
+        head: Option<Head>,
+        body: Bytes,
+    },
+    /// A push that was encoded for many, in the form for this kind of client.
+    Encoded {
+        push: EncodedPush,
+        native: bool,
+    },
 }
 
 impl Outgoing {
-    fn body_len(&self) -> usize {
-        self.head.as_ref().map_or(0, Head::encoded_len) + self.body.len()
+    fn data(head: Head, body: Bytes) -> Result<Self, SendError> {
+        match head.encoded_len() + body.len() {
+            0..=MAX_BODY_LEN => Ok(Self::Packet { kind: PacketType::Data, head: Some(head), body }),
+            len => Err(SendError::TooLarge(len)),
+        }
+    }
+
+    /// The length of the packet.
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Packet { head, body, .. } => {
+                PacketHeader::LEN + head.as_ref().map_or(0, Head::encoded_len) + body.len()
+            }
+            Self::Encoded { push, native } => push.form(*native).map_or(0, Form::encoded_len),
+        }
     }
 
     /// What it counts for: many small ones take more memory for themselves than for what they carry.
     fn cost(&self) -> usize {
-        size_of::<Self>() + self.body_len()
+        size_of::<Self>() + self.encoded_len()
+    }
+
+    fn push_route(&self) -> Option<&RouteField> {
+        match self {
+            Self::Packet { head, .. } => {
+                head.as_ref().filter(|head| head.kind == MessageType::Push).map(|head| &head.route)
+            }
+            Self::Encoded { push, native } => push.form(*native).ok().map(Form::route),
+        }
     }
 
     fn is_push(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| head.kind == MessageType::Push)
+        self.push_route().is_some()
     }
 
-    fn route(&self) -> Option<&RouteField> {
-        self.head.as_ref().map(|head| &head.route)
-    }
-}
-
-fn data(head: Head, body: Bytes) -> Result<Outgoing, SendError> {
-    let packet = Outgoing { kind: PacketType::Data, head: Some(head), body };
-    match packet.body_len() {
-        0..=MAX_BODY_LEN => Ok(packet),
-        len => Err(SendError::TooLarge(len)),
+    fn encode(&self, buf: &mut BytesMut) {
+        let len = self.encoded_len();
+        buf.reserve(len);
+        match self {
+            Self::Packet { kind, head, body } => {
+                buf.put_slice(&PacketHeader { kind: *kind, body_len: len - PacketHeader::LEN }.encode());
+                if let Some(head) = head {
+                    head.encode(buf);
+                }
+                buf.put_slice(body);
+            }
+            Self::Encoded { push, native } => {
+                if let Ok(form) = push.form(*native) {
+                    form.encode(buf);
+                }
+            }
+        }
     }
 }
 
@@ -61,12 +100,12 @@ impl SendQueue {
 
     /// Queues a packet that is neither heartbeat nor message. Exempt from every budget.
     pub(crate) fn control(&mut self, kind: PacketType, body: Bytes) {
-        self.put(Outgoing { kind, head: None, body });
+        self.put(Outgoing::Packet { kind, head: None, body });
     }
 
     /// Queues a message. Exempt from the budget of pushes.
     pub(crate) fn message(&mut self, head: Head, body: Bytes) -> Result<(), SendError> {
-        self.put(data(head, body)?);
+        self.put(Outgoing::data(head, body)?);
         Ok(())
     }
 
@@ -78,10 +117,25 @@ impl SendQueue {
         max_bytes: usize,
         policy: FullPolicy,
     ) -> Result<(), SendError> {
-        let push = data(head, body)?;
+        self.put_push(Outgoing::data(head, body)?, max_bytes, policy)
+    }
+
+    /// The same for one that was encoded for many.
+    pub(crate) fn push_encoded(
+        &mut self,
+        push: EncodedPush,
+        native: bool,
+        max_bytes: usize,
+        policy: FullPolicy,
+    ) -> Result<(), SendError> {
+        push.form(native)?;
+        self.put_push(Outgoing::Encoded { push, native }, max_bytes, policy)
+    }
+
+    fn put_push(&mut self, push: Outgoing, max_bytes: usize, policy: FullPolicy) -> Result<(), SendError> {
         let cost = push.cost();
         if policy == FullPolicy::KeepLatest {
-            self.drop_pushes(|waiting| waiting.route() == push.route());
+            self.drop_pushes(|waiting| waiting.push_route() == push.push_route());
         }
         let mut excess = (self.push_bytes + cost).saturating_sub(max_bytes);
         if policy != FullPolicy::Close {
@@ -102,16 +156,22 @@ impl SendQueue {
 
     fn put(&mut self, packet: Outgoing) {
         self.bytes += packet.cost();
-        self.packets.push_back(packet);
+        if self.first.is_none() && self.rest.is_empty() {
+            self.first = Some(packet);
+        } else {
+            self.rest.push_back(packet);
+        }
     }
 
     fn drop_pushes(&mut self, mut which: impl FnMut(&Outgoing) -> bool) {
         let mut freed = 0;
-        self.packets.retain(|packet| {
+        let mut kept = |packet: &Outgoing| {
             let dropped = packet.is_push() && which(packet);
             freed += if dropped { packet.cost() } else { 0 };
             !dropped
-        });
+        };
+        self.first = self.first.take().filter(&mut kept);
+        self.rest.retain(kept);
         self.bytes -= freed;
         self.push_bytes -= freed;
     }
@@ -122,23 +182,18 @@ impl SendQueue {
             buf.put_slice(&PacketHeader { kind: PacketType::Heartbeat, body_len: 0 }.encode());
             return Some(PacketHeader::LEN);
         }
-        let packet = self.packets.pop_front()?;
-        let (body_len, cost) = (packet.body_len(), packet.cost());
+        let packet = self.first.take().or_else(|| self.rest.pop_front())?;
+        let cost = packet.cost();
         self.bytes -= cost;
         if packet.is_push() {
             self.push_bytes -= cost;
         }
-        buf.reserve(PacketHeader::LEN + body_len);
-        buf.put_slice(&PacketHeader { kind: packet.kind, body_len }.encode());
-        if let Some(head) = &packet.head {
-            head.encode(buf);
-        }
-        buf.put_slice(&packet.body);
-        Some(PacketHeader::LEN + body_len)
+        packet.encode(buf);
+        Some(packet.encoded_len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.packets.is_empty() && !self.heartbeat
+        self.first.is_none() && self.rest.is_empty() && !self.heartbeat
     }
 
     /// What everything that waits counts for, in bytes.
@@ -148,8 +203,8 @@ impl SendQueue {
 
     /// Gives the memory back if nothing waits.
     pub(crate) fn release(&mut self) {
-        if self.packets.is_empty() {
-            self.packets = VecDeque::new();
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
         }
     }
 

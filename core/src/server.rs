@@ -1,16 +1,17 @@
-use alloc::{borrow::ToOwned, sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned, boxed::Box, sync::Arc, vec::Vec};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
     CloseReason, EncodedPush, HandshakeRequest, HandshakeResponse, Instant, Message, MessageId, MessageType,
     ProtocolError, Route, SendError, ServerConfig,
-    config::Settings,
+    config::{Limits, Settings},
     engine::Engine,
     heartbeat::Heartbeat,
     message::{Head, RouteField},
     packet::{Packet, PacketError, PacketType},
     push::push_head,
+    queue::SendQueue,
 };
 
 /// The server's side of one connection: bytes in, events out; commands in, bytes out. No IO, no clock.
@@ -83,7 +84,7 @@ enum State {
     /// Running requests may still be answered, then the kick goes out.
     Kicking {
         deadline: Instant,
-        body: Bytes,
+        body: Box<Bytes>,
     },
     /// See the engine for the rest.
     Closed,
@@ -218,7 +219,8 @@ impl ServerConnection {
         let (body, code) = (body.into(), self.config.dictionary().code(route));
         let deflated = self.config.settings().compression.deflate(native, &body);
         let head = push_head(route, code, deflated.is_some(), native, &body)?;
-        self.queue_push(head, deflated.unwrap_or(body))
+        let body = deflated.unwrap_or(body);
+        self.queue_push(|queue, limits| queue.push(head, body, limits.max_queued_bytes, limits.full_policy))
     }
 
     /// Sends a push that was encoded once for many.
@@ -226,13 +228,12 @@ impl ServerConnection {
     /// # Errors
     ///
     /// As [`push`](Self::push), and [`SendError::OtherConfig`].
-    pub fn push_encoded(&mut self, push: &EncodedPush) -> Result<(), SendError> {
+    pub fn push_encoded(&mut self, push: EncodedPush) -> Result<(), SendError> {
         let native = self.connected_client()?;
         if !push.is_for(&self.config) {
             return Err(SendError::OtherConfig);
         }
-        let (head, body) = push.pick(native)?;
-        self.queue_push(head, body)
+        self.queue_push(|queue, limits| queue.push_encoded(push, native, limits.max_queued_bytes, limits.full_policy))
     }
 
     /// Throws the client out: running requests are still answered (for at most the close timeout), then the kick goes
@@ -242,7 +243,7 @@ impl ServerConnection {
         match self.state {
             State::AwaitAck { native, .. } | State::Working { native } => {
                 let deadline = now + self.config.close_timeout();
-                self.state = State::Kicking { deadline, body: kick_body(reason, native) };
+                self.state = State::Kicking { deadline, body: Box::new(kick_body(reason, native)) };
                 self.engine.discard_input(now);
                 self.settle();
             }
@@ -447,9 +448,11 @@ impl ServerConnection {
         }
     }
 
-    fn queue_push(&mut self, head: Head, body: Bytes) -> Result<(), SendError> {
-        let limits = &self.config.settings().limits;
-        let queued = self.engine.queue.push(head, body, limits.max_queued_bytes, limits.full_policy);
+    fn queue_push(
+        &mut self,
+        queue: impl FnOnce(&mut SendQueue, &Limits) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        let queued = queue(&mut self.engine.queue, &self.config.settings().limits);
         if let Err(SendError::QueueFull(_)) = queued {
             self.abort(CloseReason::SlowPeer);
         }
@@ -461,7 +464,7 @@ impl ServerConnection {
         if let State::Kicking { deadline, body } = &mut self.state
             && self.pending.is_empty()
         {
-            self.engine.queue.control(PacketType::Kick, core::mem::take(body));
+            self.engine.queue.control(PacketType::Kick, core::mem::take(&mut **body));
             let deadline = self.engine.now().max(*deadline);
             self.engine.close(CloseReason::Kicked, deadline + self.config.close_timeout());
         }

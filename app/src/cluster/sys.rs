@@ -30,7 +30,7 @@ pub(crate) fn find(route: &str) -> Option<SysRemote> {
         names::sys::BIND_SESSION => |server, data, _| Box::pin(async move { bind_session(&server, data).await }),
         names::sys::PUSH_SESSION => |server, data, _| Box::pin(async move { push_session(&server, data) }),
         names::sys::KICK => |server, data, _| Box::pin(async move { kick(&server, data) }),
-        names::sys::MULTICAST => |server, data, _| Box::pin(async move { multicast(&server, data) }),
+        names::sys::MULTICAST => |server, data, _| Box::pin(async move { multicast(&server, data).await }),
         names::sys::WATCH_SESSION => {
             |server, data, origin| Box::pin(async move { watch_session(&server, data, &origin) })
         }
@@ -73,9 +73,9 @@ fn kick(server: &Server, data: Bytes) -> Result<Bytes, Error> {
     Ok(KickAnswer { kicked: true }.encode_to_vec().into())
 }
 
-fn multicast(server: &Server, data: Bytes) -> Result<Bytes, Error> {
+async fn multicast(server: &Server, data: Bytes) -> Result<Bytes, Error> {
     let Multicast { route, data, uids } = decode(data)?;
-    let uids = server.push_to_local_users(&uids, route.as_str(), data)?;
+    let uids = server.push_to_local_users(uids.iter(), route.as_str(), data).await?;
     let uids = uids.iter().map(|uid| uid.to_string()).collect();
     Ok(Unreached { uids }.encode_to_vec().into())
 }

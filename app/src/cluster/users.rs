@@ -11,6 +11,7 @@ use prost::Message;
 use crate::{
     Error, IntoBody, PushError, Rpc, Server,
     cluster::{Origin, Shared},
+    group::Members,
     session,
 };
 
@@ -54,7 +55,7 @@ impl Users {
         let route = route.into();
         let body = session::encode(&self.server, &route, body)?;
         let uids: Vec<Arc<str>> = uids.iter().map(|uid| Arc::from(uid.as_ref())).collect();
-        self.push_encoded(uids, route, body).await
+        self.push_encoded(uids.iter(), route, body).await
     }
 
     /// Pushes to the members of a group. Returns those that were not reached.
@@ -70,13 +71,24 @@ impl Users {
     ) -> Result<Vec<Arc<str>>, Error> {
         let route = route.into();
         let body = session::encode(&self.server, &route, body)?;
-        let members = self.server.groups().members(group).await?;
-        Ok(self.push_encoded(members, route, body).await?)
+        Ok(match self.server.groups().shared_members(group).await? {
+            Members::Memory(members) => self.push_encoded(members.iter(), route, body).await?,
+            Members::Shared(members) => self.push_encoded(members.iter(), route, body).await?,
+        })
     }
 
-    async fn push_encoded(&self, uids: Vec<Arc<str>>, route: Route, body: Bytes) -> Result<Vec<Arc<str>>, PushError> {
+    async fn push_encoded(
+        &self,
+        uids: impl Iterator<Item = &Arc<str>> + Send,
+        route: Route,
+        body: Bytes,
+    ) -> Result<Vec<Arc<str>>, PushError> {
         let here = &*self.frontend_type == self.server.server_type();
-        let uids = if here { self.server.push_to_local_users(&uids, route.clone(), body.clone())? } else { uids };
+        let uids = if here {
+            self.server.push_to_local_users(uids, route.clone(), body.clone()).await?
+        } else {
+            uids.cloned().collect()
+        };
         let Some(shared) = self.server.shared() else {
             return Ok(uids);
         };

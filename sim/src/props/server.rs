@@ -141,7 +141,7 @@ impl Driver {
                 let body = body((*len).into());
                 self.longest_output = self.longest_output.max(body.len() + 64);
                 let push = EncodedPush::new(&self.config, &route_of(*route), body.clone()).expect("it is short");
-                let result = self.server.push_encoded(&push);
+                let result = self.server.push_encoded(push);
                 self.pushed(result, &body);
             }
             Op::PushForeign => self.push_foreign(),
@@ -296,7 +296,7 @@ impl Driver {
     fn push_foreign(&mut self) {
         let push = EncodedPush::new(&ServerConfig::default(), &route_of(0), "x").expect("it is short");
         let expected = self.push_refused().unwrap_or(SendError::OtherConfig);
-        assert_eq!(self.server.push_encoded(&push), Err(expected));
+        assert_eq!(self.server.push_encoded(push), Err(expected));
     }
 
     fn kick(&mut self, reason: Option<&str>) {

@@ -139,7 +139,7 @@ fn routes_of_pushes_are_text_for_native_clients_and_codes_for_browsers() {
             let mut pair = connected(mute(0).server(build(coded())).client(client.clone()));
             let mut push = |body: &'static str| match encoded {
                 false => pair.server.push(&CODED, body),
-                true => pair.server.push_encoded(&EncodedPush::new(pair.server.config(), &CODED, body)?),
+                true => pair.server.push_encoded(EncodedPush::new(pair.server.config(), &CODED, body)?),
             };
             assert_eq!(push("hi"), Ok(()));
             assert_eq!(push(""), if is_native { Err(SendError::EmptyPush) } else { Ok(()) });
@@ -184,7 +184,7 @@ fn bodies_are_compressed_for_those_who_inflate() {
             pair.server.respond(id, body.clone()).expect("it waits");
             pair.server.push(&CODED, body.clone()).expect("connected");
             let push = EncodedPush::new(pair.server.config(), &CODED, body.clone()).expect("it is short");
-            pair.server.push_encoded(&push).expect("connected");
+            pair.server.push_encoded(push).expect("connected");
             pair.run_idle();
             for packet in sent(&pair, PacketType::Data) {
                 assert_eq!(packet[0] & COMPRESSED != 0, compresses, "{compression:?}: {} bytes", body.len());
@@ -222,11 +222,11 @@ fn encoded_push_of_another_config_is_refused() {
     let mut pair = connected(mute(0).server(build(coded())));
     for other in [build(coded()), ServerConfig::default()] {
         let push = EncodedPush::new(&other, &CODED, "hi").expect("it is short");
-        assert_eq!(pair.server.push_encoded(&push), Err(SendError::OtherConfig));
+        assert_eq!(pair.server.push_encoded(push), Err(SendError::OtherConfig));
     }
     let own = ServerConfig::clone(pair.server.config());
     let push = EncodedPush::new(&own, &CODED, "hi").expect("it is short");
-    assert_eq!(pair.server.push_encoded(&push), Ok(()));
+    assert_eq!(pair.server.push_encoded(push), Ok(()));
 }
 
 #[test]

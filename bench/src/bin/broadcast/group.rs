@@ -59,9 +59,8 @@ impl Group {
         server.sessions().for_each(|session| sessions.push(session.clone()));
         server.groups().create(NAME).await?;
         for (number, session) in sessions.iter().enumerate() {
-            let uid = format!("user-{number}");
-            session.bind(&*uid).await.map_err(|error| error.to_string())?;
-            server.groups().add(NAME, uid).await?;
+            session.bind(format!("user-{number}")).await.map_err(|error| error.to_string())?;
+            server.groups().add(NAME, session.uid().ok_or("a session without its user")?).await?;
         }
         Ok(Self { server, clients, len })
     }
