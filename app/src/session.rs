@@ -530,7 +530,7 @@ pub enum PushError {
     /// More is pushed than the connection takes over.
     #[error("too many pushes wait for this session: use `push_wait`, or push less")]
     Full,
-    /// libpitaya and the Go client cannot take a push without a body.
+    /// libpitaya cannot take a push without a body.
     #[error("this client cannot take a push with an empty body: send at least one byte")]
     Empty,
     /// The route or the body is too long.

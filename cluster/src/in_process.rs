@@ -357,10 +357,11 @@ impl Registry for InProcessRegistry {
     async fn revoke(&self, lease: LeaseId) -> Result<(), RegistryError> {
         let mut records = lock(&self.world.records);
         records.leases.remove(&lease);
-        let gone: Vec<_> = records.by_id.iter().filter(|(_, (of, _))| *of == lease).map(|(id, _)| id.clone()).collect();
-        for id in gone {
+        let gone: Vec<_> =
+            records.by_id.values().filter(|(of, _)| *of == lease).map(|(_, info)| info.clone()).collect();
+        for ServerInfo { server_type, id, .. } in gone {
             records.by_id.remove(&id);
-            records.tell(&RegistryEvent::Delete { id });
+            records.tell(&RegistryEvent::Delete { server_type, id });
         }
         Ok(())
     }
@@ -371,7 +372,7 @@ impl Registry for InProcessRegistry {
         loop {
             match poll_fn(|cx| receiver.poll_recv(cx)).await {
                 Some(RegistryEvent::Put(info)) => changes.put(info).await,
-                Some(RegistryEvent::Delete { id }) => changes.delete(id).await,
+                Some(RegistryEvent::Delete { server_type, id }) => changes.delete(server_type, id).await,
                 Some(_) => {}
                 None => return RegistryError::new("changes were missed"),
             }

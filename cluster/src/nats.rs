@@ -147,6 +147,14 @@ impl Nats {
         self
     }
 
+    /// Logs in with the credentials in this file, as `nsc` writes it, whatever else was set. It is read at the start.
+    #[cfg(feature = "nats-credentials")]
+    #[must_use]
+    pub fn credentials_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.settings.credentials = Some(file.into());
+        self
+    }
+
     /// Trusts the certificates in this PEM file, and none of the system's.
     #[must_use]
     pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {

@@ -281,12 +281,16 @@ impl ClusterNode {
                 self.tell_left(left);
             }
             RegistryEvent::Put(info) => self.table.put(info, &mut changes),
-            RegistryEvent::Delete { id } => {
-                self.look_for_own(Some(&id), &[]);
-                self.table.delete(&id, &mut changes);
+            RegistryEvent::Delete { server_type, id } => {
+                if self.registration.is_own(&server_type, &id) {
+                    self.registration.missing();
+                }
+                self.table.delete(&server_type, &id, &mut changes);
             }
             RegistryEvent::Resync(all) => {
-                self.look_for_own(None, &all);
+                if !all.iter().any(|info| self.registration.is_own(&info.server_type, &info.id)) {
+                    self.registration.missing();
+                }
                 self.table.resync(all, &mut changes);
                 self.events.extend(changes.drain(..).map(ClusterEvent::Server));
                 self.events.push_back(ClusterEvent::Synced);
@@ -305,14 +309,6 @@ impl ClusterNode {
     fn tell_left(&mut self, left: bool) {
         if left {
             self.events.push_back(ClusterEvent::Left);
-        }
-    }
-
-    /// Puts the own record back when somebody else took it out.
-    fn look_for_own(&mut self, deleted: Option<&str>, all: &[ServerInfo]) {
-        let own = self.registration.own_id();
-        if deleted.map_or_else(|| all.iter().all(|info| info.id != own), |deleted| deleted == own) {
-            self.registration.missing();
         }
     }
 

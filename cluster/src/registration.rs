@@ -56,8 +56,8 @@ impl Registration {
         has_lease && !self.missing && !self.leaving
     }
 
-    pub(crate) fn own_id(&self) -> &str {
-        &self.own.id
+    pub(crate) fn is_own(&self, server_type: &str, id: &str) -> bool {
+        self.own.id == id && self.own.server_type == server_type
     }
 
     pub(crate) fn join(&mut self) {

@@ -79,6 +79,8 @@ pub enum RegistryEvent {
     Put(ServerInfo),
     /// A server's record is gone.
     Delete {
+        /// The server's type. A server that came back as another type is not gone.
+        server_type: String,
         /// The server's id.
         id: String,
     },
@@ -164,8 +166,8 @@ impl Changes {
     }
 
     /// A record is gone.
-    pub async fn delete(&self, id: impl Into<String>) {
-        self.0.send(RegistryEvent::Delete { id: id.into() }).await;
+    pub async fn delete(&self, server_type: impl Into<String>, id: impl Into<String>) {
+        self.0.send(RegistryEvent::Delete { server_type: server_type.into(), id: id.into() }).await;
     }
 }
 

@@ -86,8 +86,10 @@ impl ServerTable {
         self.change(changes, |table| table.put_one(info).into_iter().collect());
     }
 
-    pub(crate) fn delete(&mut self, id: &str, changes: &mut impl Extend<Change>) {
-        self.change(changes, |table| table.delete_one(id).into_iter().collect());
+    pub(crate) fn delete(&mut self, server_type: &str, id: &str, changes: &mut impl Extend<Change>) {
+        if self.by_id.get(id).is_some_and(|info| info.server_type == server_type) {
+            self.change(changes, |table| table.delete_one(id).into_iter().collect());
+        }
     }
 
     /// All that there are: what is not among them is gone.
@@ -149,7 +151,7 @@ mod tests {
     fn own_record_is_there_and_never_announced() {
         let (mut table, mut changes) = (table(), Vec::new());
         table.put(ServerInfo::new("gate", "g1"), &mut changes);
-        table.delete("g1", &mut changes);
+        table.delete("gate", "g1", &mut changes);
         table.resync(Vec::new(), &mut changes);
         assert_eq!((ids(&table), changes), (vec!["g1".to_owned()], vec![]));
     }
@@ -166,6 +168,17 @@ mod tests {
         let old = Arc::new(ServerInfo::new("room", "r1"));
         assert_eq!(changes, [Change::Added(old), Change::Updated(Arc::new(info.clone()))]);
         assert_eq!(table.snapshot().of_type("room")[0].metadata, info.metadata);
+    }
+
+    #[test]
+    fn a_server_that_came_back_as_another_type_outlives_its_old_record() {
+        let (mut table, mut changes) = (table(), Vec::new());
+        let [old, new] = ["game", "room"].map(|server_type| ServerInfo::new(server_type, "s1"));
+        table.resync(vec![old, new.clone()], &mut changes);
+        table.delete("game", "s1", &mut changes);
+        assert_eq!(table.snapshot().by_id("s1").map(|info| &**info), Some(&new));
+        table.delete("room", "s1", &mut changes);
+        assert_eq!(ids(&table), ["g1"]);
     }
 
     #[test]

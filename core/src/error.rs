@@ -54,7 +54,7 @@ pub enum SendError {
     /// The message does not fit into a packet.
     #[error("a message of {0} bytes does not fit into a packet: 16777215 at most")]
     TooLarge(usize),
-    /// libpitaya and the Go client cannot take a push without a body.
+    /// libpitaya cannot take a push without a body.
     #[error("this client cannot take a push with an empty body: send at least one byte")]
     EmptyPush,
     /// libpitaya cannot take an error without a body.

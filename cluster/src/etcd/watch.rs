@@ -41,7 +41,10 @@ impl Watch {
         let all = in_time(self.timeout, kv.get(servers.as_str(), Some(all))).await?;
         let header = all.header().ok_or_else(|| missed("an answer has no revision"))?;
         let revision = header.revision();
-        self.changes.resync(all.kvs().iter().filter_map(|record| self.read(record)).collect()).await;
+        let mut records: Vec<_> = all.kvs().iter().collect();
+        // The last of an id counts: a server that came back as another type has two until its old lease is over.
+        records.sort_by_key(|record| record.mod_revision());
+        self.changes.resync(records.into_iter().filter_map(|record| self.read(record)).collect()).await;
 
         let mut watch = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
         let since = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
@@ -68,8 +71,8 @@ impl Watch {
                 }
                 (EventType::Delete, Some(record)) => {
                     self.unreadable.forget(record.key());
-                    if let Some(id) = self.id(record.key()) {
-                        self.changes.delete(id).await;
+                    if let Some((server_type, id)) = self.server(record.key()) {
+                        self.changes.delete(server_type, id).await;
                     }
                 }
                 (_, None) => {}
@@ -78,15 +81,16 @@ impl Watch {
         Ok(())
     }
 
-    fn id<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+    /// The type and the id in a key.
+    fn server<'a>(&self, key: &'a [u8]) -> Option<(&'a str, &'a str)> {
         let (server_type, id) = names::parse_server_key(&self.prefix, std::str::from_utf8(key).ok()?)?;
-        (!server_type.is_empty() && !id.is_empty()).then_some(id)
+        (!server_type.is_empty() && !id.is_empty()).then_some((server_type, id))
     }
 
     /// The server that a record tells of. Whoever wrote one that cannot be read is at fault, and no other server is to
     /// suffer from it.
     fn read(&self, record: &KeyValue) -> Option<ServerInfo> {
-        let wrong = if self.id(record.key()).is_none() {
+        let wrong = if self.server(record.key()).is_none() {
             "its key is not one of a type and an id".to_owned()
         } else {
             match ServerInfo::from_json(record.value()) {

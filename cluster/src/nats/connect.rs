@@ -91,7 +91,8 @@ fn failure(plan: &Plan, error: &ConnectError) -> Failure {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => Failure::Final(format!(
             "the NATS server at {servers} does not let this server in ({error}): correct the user, the password or the \
-             token, in the addresses given to `Nats::new` or with `Nats::user` and `Nats::token`"
+             token, in the addresses given to `Nats::new` or with `Nats::user` and `Nats::token`, or the file given to \
+             `Nats::credentials_file`"
         )),
         ConnectErrorKind::Tls => {
             Failure::Final(format!("the certificates for the NATS server at {servers} cannot be used: {error}"))

@@ -1,3 +1,5 @@
+#[cfg(feature = "nats-credentials")]
+use std::fs;
 use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use async_nats::{ConnectOptions, ServerAddr};
@@ -17,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) client_capacity: usize,
     pub(crate) drain_timeout: Duration,
     pub(crate) auth: Option<Auth>,
+    #[cfg(feature = "nats-credentials")]
+    pub(crate) credentials: Option<PathBuf>,
     pub(crate) tls: Tls,
 }
 
@@ -61,6 +65,8 @@ impl Settings {
             client_capacity: 8_192,
             drain_timeout: Duration::from_secs(5),
             auth: None,
+            #[cfg(feature = "nats-credentials")]
+            credentials: None,
             tls: Tls { roots: None, client: None, required: false },
         }
     }
@@ -79,7 +85,7 @@ impl Settings {
             Delays { wait: self.reconnect_wait, jitter: self.reconnect_jitter, servers: count, seed: seed(&own.id) };
         Ok(Plan {
             shown: addresses.iter().map(|address| address.shown.as_str()).collect::<Vec<_>>().join(", "),
-            options: self.options(&own, addresses[0].auth.as_ref(), count),
+            options: self.options(&own, addresses[0].auth.as_ref(), count)?,
             servers: addresses.into_iter().map(|address| address.server).collect(),
             own,
             delays,
@@ -112,7 +118,12 @@ impl Settings {
         Ok(())
     }
 
-    fn options(&self, own: &ServerInfo, of_addresses: Option<&Auth>, servers: usize) -> ConnectOptions {
+    fn options(
+        &self,
+        own: &ServerInfo,
+        of_addresses: Option<&Auth>,
+        servers: usize,
+    ) -> Result<ConnectOptions, BusError> {
         let mut options = ConnectOptions::new()
             .name(format!("cereus {}/{}", own.server_type, own.id))
             .connection_timeout(self.connection_timeout)
@@ -127,13 +138,20 @@ impl Settings {
             Some(Auth::Token(token)) => options.token(token.clone()),
             None => options,
         };
+        #[cfg(feature = "nats-credentials")]
+        if let Some(file) = &self.credentials {
+            options = fs::read_to_string(file).and_then(|text| options.credentials(&text)).map_err(|error| {
+                let file = file.display();
+                BusError::new(format!("`Nats::credentials_file` is {file}, which cannot be used: {error}"))
+            })?;
+        }
         if let Some(file) = &self.tls.roots {
             options = options.add_root_certificates(file.clone());
         }
         if let Some((certificate, key)) = &self.tls.client {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
-        options
+        Ok(options)
     }
 }
 

@@ -98,8 +98,8 @@ impl Registry {
     }
 
     pub(super) fn delete(&mut self, id: &str, told: &mut Told<'_>) {
-        if self.records.remove(id).is_some() {
-            self.tell(&RegistryEvent::Delete { id: id.to_owned() }, told);
+        if let Some((_, info)) = self.records.remove(id) {
+            self.tell(&RegistryEvent::Delete { server_type: info.server_type, id: info.id }, told);
         }
     }
 

@@ -25,7 +25,9 @@ impl Table {
     pub(super) fn hears(&mut self, event: &RegistryEvent) {
         match event {
             RegistryEvent::Put(info) => self.put(info),
-            RegistryEvent::Delete { id } => drop(self.heard.remove(id)),
+            RegistryEvent::Delete { server_type, id } => {
+                self.heard.retain(|known, info| known != id || info.server_type != *server_type);
+            }
             RegistryEvent::Resync(all) => {
                 self.heard.clear();
                 all.iter().for_each(|info| self.put(info));

@@ -50,7 +50,7 @@ async fn a_watch_tells_all_that_there_is_and_then_what_changes() {
     etcd.put(Arc::new(changed.clone()), lease).await.unwrap();
     assert_eq!(watching.next().await, RegistryEvent::Put(changed.clone()));
     etcd.revoke(gone).await.unwrap();
-    assert_eq!(watching.next().await, RegistryEvent::Delete { id: "g1".to_owned() });
+    assert_eq!(watching.next().await, RegistryEvent::Delete { server_type: "gate".to_owned(), id: "g1".to_owned() });
     // What is over is over.
     etcd.revoke(gone).await.unwrap();
 
@@ -68,9 +68,20 @@ async fn a_record_goes_when_its_lease_ends() {
     let info = server("room", "r1");
     etcd.put(Arc::new(info.clone()), lease).await.unwrap();
     assert_eq!(watching.next().await, RegistryEvent::Put(info.clone()));
-    assert_eq!(watching.next().await, RegistryEvent::Delete { id: "r1".to_owned() });
+    assert_eq!(watching.next().await, RegistryEvent::Delete { server_type: "room".to_owned(), id: "r1".to_owned() });
     assert_eq!(etcd.keep_alive(lease).await, Ok(KeptAlive::Lost));
     assert!(text(etcd.put(Arc::new(info), lease).await).contains("lease not found"));
+}
+
+#[tokio::test]
+async fn of_two_records_with_one_id_the_newer_comes_last() {
+    let service = Server::start();
+    let etcd = Etcd::new([service.url()]);
+    let (old, new) = (server("room", "s1"), server("game", "s1"));
+    register(&etcd, old.clone()).await;
+    register(&etcd, new.clone()).await;
+    let (_watching, all) = Watching::synced(&etcd).await;
+    assert_eq!(all, [old, new]);
 }
 
 #[tokio::test]

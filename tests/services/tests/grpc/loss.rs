@@ -139,7 +139,7 @@ async fn a_changed_record_leads_elsewhere() {
     // Then the connection goes, so that the server waits for nothing.
     within(before.bus.stop()).await;
 
-    gate.registry(RegistryEvent::Delete { id: "r1".to_owned() });
+    gate.registry(RegistryEvent::Delete { server_type: "room".to_owned(), id: "r1".to_owned() });
     within(after.bus.stop()).await;
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
 
+mod credentials;
 mod order;
 mod outage;
 mod peer;
