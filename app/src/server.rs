@@ -23,9 +23,9 @@ use crate::{
     hook::{BoxFuture, Callback, catch_panic, run_all},
     mailbox::Letter,
     module::Part,
+    push,
     remote::Remotes,
     router::{Router, Target},
-    session,
 };
 
 /// A built app: what `serve` runs, and the handle by which handlers, modules and other tasks reach everything. Cheap to
@@ -295,7 +295,7 @@ impl Server {
     }
 
     fn encode<B: IntoBody>(&self, route: Route, body: B) -> Result<EncodedPush, PushError> {
-        let body = session::encode(self, &route, body)?;
+        let body = push::encode(self, &route, body)?;
         EncodedPush::new(self.config(), &route, body).map_err(PushError::Send)
     }
 

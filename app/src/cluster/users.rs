@@ -12,7 +12,7 @@ use crate::{
     Error, IntoBody, PushError, Rpc, Server,
     cluster::{Origin, Shared},
     group::Members,
-    session,
+    push,
 };
 
 /// Users by their uids, wherever they are bound on frontends of one type (specification, section 13.4).
@@ -53,7 +53,7 @@ impl Users {
         body: impl IntoBody,
     ) -> Result<Vec<Arc<str>>, PushError> {
         let route = route.into();
-        let body = session::encode(&self.server, &route, body)?;
+        let body = push::encode(&self.server, &route, body)?;
         let uids: Vec<Arc<str>> = uids.iter().map(|uid| Arc::from(uid.as_ref())).collect();
         self.push_encoded(uids.iter(), route, body).await
     }
@@ -70,7 +70,7 @@ impl Users {
         body: impl IntoBody,
     ) -> Result<Vec<Arc<str>>, Error> {
         let route = route.into();
-        let body = session::encode(&self.server, &route, body)?;
+        let body = push::encode(&self.server, &route, body)?;
         Ok(match self.server.groups().shared_members(group).await? {
             Members::Memory(members) => self.push_encoded(members.iter(), route, body).await?,
             Members::Shared(members) => self.push_encoded(members.iter(), route, body).await?,
