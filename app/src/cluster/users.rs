@@ -41,7 +41,7 @@ impl Users {
     /// Pushes to users. The body is encoded once. Between Cereus servers one message goes to each frontend, however many
     /// users there are; frontends of Go get one for each user, and nobody learns whether it found him.
     ///
-    /// Returns those that were not reached.
+    /// Returns those that were not reached. With many users other tasks run in between; dropped half-way, it has pushed to some.
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 //! Clients that ask all the time, and what they were answered.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use crate::client::Client;
 
-/// Clients that each ask one thing after the other until they are told to stop.
+/// Clients that each ask one thing after the other, or several at once, until they are told to stop.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answers: Arc<Mutex<Vec<Answered>>>,
@@ -29,30 +30,17 @@ pub(crate) struct Answered {
 impl Load {
     /// Every request carries a number of its own and must be answered with it, or with an error, once.
     pub(crate) fn start(endpoint: &str, clients: usize, route: &'static str) -> Self {
+        Self::start_with(endpoint, clients, 1, route)
+    }
+
+    /// As [`start`](Self::start), and each client keeps so many requests in flight.
+    pub(crate) fn start_with(endpoint: &str, clients: usize, in_flight: usize, route: &'static str) -> Self {
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let clients = (0..clients)
             .map(|client| {
                 let (endpoint, stop, answers) = (endpoint.to_owned(), Arc::clone(&stop), Arc::clone(&answers));
-                thread::spawn(move || {
-                    // Any end of its connection fails the test: the client panics.
-                    let mut connection = Client::connect(&endpoint);
-                    for number in 0.. {
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let body = format!("{client}/{number}");
-                        let began = Instant::now();
-                        let error = match connection.request(route, body.clone()) {
-                            Ok(answer) => {
-                                assert_eq!(answer, body, "the answer to another request");
-                                None
-                            }
-                            Err(error) => Some(error.code),
-                        };
-                        let at = Instant::now();
-                        answers.lock().unwrap().push(Answered { at, took: at - began, error });
-                    }
-                })
+                // Any end of its connection fails the test: the client panics.
+                thread::spawn(move || ask(Client::connect(&endpoint), client, in_flight, route, &stop, &answers))
             })
             .collect();
         Self { stop, answers, clients }
@@ -78,5 +66,37 @@ impl Load {
             client.join().expect("a client lost its session");
         }
         std::mem::take(&mut *self.answers.lock().unwrap())
+    }
+}
+
+fn ask(
+    mut connection: Client,
+    client: usize,
+    in_flight: usize,
+    route: &str,
+    stop: &AtomicBool,
+    answers: &Mutex<Vec<Answered>>,
+) {
+    let (mut numbers, mut open) = (0_u64.., HashMap::new());
+    loop {
+        while open.len() < in_flight && !stop.load(Ordering::Relaxed) {
+            let body = format!("{client}/{}", numbers.next().unwrap());
+            let began = Instant::now();
+            open.insert(connection.send(route, body.clone()), (body, began));
+        }
+        if open.is_empty() {
+            return;
+        }
+        let (id, answer) = connection.next_answer();
+        let at = Instant::now();
+        let (body, began) = open.remove(&id).expect("only what was asked is answered, and once");
+        let error = match answer {
+            Ok(answer) => {
+                assert_eq!(answer, body, "the answer to another request");
+                None
+            }
+            Err(error) => Some(error.code),
+        };
+        answers.lock().unwrap().push(Answered { at, took: at - began, error });
     }
 }

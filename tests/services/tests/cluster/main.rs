@@ -8,26 +8,6 @@ mod load;
 mod outage;
 mod plain;
 mod support;
+mod visits;
 
-use cereus_service_tests::{Etcd, Nats};
-use support::Meeting;
-
-/// The services of one test.
-struct Services {
-    nats: Nats,
-    etcd: Etcd,
-}
-
-impl Services {
-    fn start() -> Self {
-        Self { nats: Nats::start(), etcd: Etcd::start() }
-    }
-
-    fn over_nats(&self) -> Meeting {
-        Meeting { nats: Some(self.nats.url()), ..self.over_grpc() }
-    }
-
-    fn over_grpc(&self) -> Meeting {
-        Meeting { nats: None, etcd: self.etcd.url(), prefix: "test/".to_owned() }
-    }
-}
+use support::Services;

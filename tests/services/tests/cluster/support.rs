@@ -1,4 +1,5 @@
 //! Servers of Cereus that meet in etcd and talk over NATS or gRPC, each with a runtime of its own.
+#![allow(dead_code)] // Every test that includes this file uses a part of it.
 
 use std::{
     sync::mpsc,
@@ -7,9 +8,30 @@ use std::{
 };
 
 use cereus::{App, Cluster, Etcd, Grpc, Nats, Server, Tcp};
+use cereus_service_tests as fixtures;
 
 /// Longer than anything should ever take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The services of one test.
+pub(crate) struct Services {
+    pub(crate) nats: fixtures::Nats,
+    pub(crate) etcd: fixtures::Etcd,
+}
+
+impl Services {
+    pub(crate) fn start() -> Self {
+        Self { nats: fixtures::Nats::start(), etcd: fixtures::Etcd::start() }
+    }
+
+    pub(crate) fn over_nats(&self) -> Meeting {
+        Meeting { nats: Some(self.nats.url()), ..self.over_grpc() }
+    }
+
+    pub(crate) fn over_grpc(&self) -> Meeting {
+        Meeting { nats: None, etcd: self.etcd.url(), prefix: "test/".to_owned() }
+    }
+}
 
 /// Over what the servers of a test talk, and where they meet.
 #[derive(Clone)]
@@ -42,6 +64,7 @@ pub(crate) struct Running {
     pub(crate) server: Server,
     /// Where clients connect.
     pub(crate) endpoint: String,
+    runtime: tokio::runtime::Handle,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,11 +81,12 @@ impl Running {
         let server = app.build().expect("the app is right");
         let serving = server.clone();
         let (failed, failure) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let handle = runtime.handle().clone();
         let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let endpoints = frontend.then(|| Tcp::bind("127.0.0.1:0"));
-            let ended =
-                runtime.expect("a runtime").block_on(cereus::serve(cereus::tokio::Tokio::new(), serving, endpoints));
+            let ended = runtime.block_on(cereus::serve(cereus::tokio::Tokio::new(), serving, endpoints));
             if let Err(error) = ended {
                 let _ = failed.send(error.to_string());
             }
@@ -76,7 +100,12 @@ impl Running {
         }
         let endpoints = smol::block_on(server.listening()).expect("it listens");
         let endpoint = endpoints.first().map(ToString::to_string).unwrap_or_default();
-        Self { server, endpoint, thread: Some(thread) }
+        Self { server, endpoint, runtime: handle, thread: Some(thread) }
+    }
+
+    /// How many tasks its runtime has, those of the bus and the registry among them.
+    pub(crate) fn tasks(&self) -> usize {
+        self.runtime.metrics().num_alive_tasks()
     }
 
     /// Waits until this server sees another one, or sees it no more.
