@@ -5,7 +5,6 @@
 #[path = "../../../support/client.rs"]
 mod client;
 #[path = "../cluster/support.rs"]
-#[allow(dead_code)]
 mod support;
 
 mod calls;
