@@ -112,8 +112,9 @@ impl Form {
         Ok(Self { head: bytes.into(), route: head.route, body })
     }
 
-    pub(crate) fn encoded_len(&self) -> usize {
-        self.head.len() + self.body.len()
+    /// The length of the packet's body.
+    pub(crate) fn body_len(&self) -> usize {
+        self.head.len() - PacketHeader::LEN + self.body.len()
     }
 
     pub(crate) fn route(&self) -> &RouteField {

@@ -24,12 +24,17 @@ pub(crate) struct SendQueue {
 }
 
 #[derive(Debug)]
-enum Outgoing {
-    Packet {
-        kind: PacketType,
-        head: Option<Head>,
-        body: Bytes,
-    },
+struct Outgoing {
+    content: Content,
+    is_push: bool,
+    /// The length of the packet.
+    len: u32,
+}
+
+#[derive(Debug)]
+enum Content {
+    Control(PacketType, Bytes),
+    Message(Head, Bytes),
     /// A push that was encoded for many, in the form for this kind of client.
     Encoded {
         push: EncodedPush,
@@ -38,53 +43,50 @@ enum Outgoing {
 }
 
 impl Outgoing {
-    fn data(head: Head, body: Bytes) -> Result<Self, SendError> {
-        match head.encoded_len() + body.len() {
-            0..=MAX_BODY_LEN => Ok(Self::Packet { kind: PacketType::Data, head: Some(head), body }),
+    fn new(content: Content, is_push: bool, body_len: usize) -> Result<Self, SendError> {
+        match body_len {
+            0..=MAX_BODY_LEN => Ok(Self { content, is_push, len: (PacketHeader::LEN + body_len) as u32 }),
             len => Err(SendError::TooLarge(len)),
         }
     }
 
-    /// The length of the packet.
-    fn encoded_len(&self) -> usize {
-        match self {
-            Self::Packet { head, body, .. } => {
-                PacketHeader::LEN + head.as_ref().map_or(0, Head::encoded_len) + body.len()
-            }
-            Self::Encoded { push, native } => push.form(*native).map_or(0, Form::encoded_len),
-        }
+    fn message(head: Head, body: Bytes) -> Result<Self, SendError> {
+        let (is_push, len) = (head.kind == MessageType::Push, head.encoded_len() + body.len());
+        Self::new(Content::Message(head, body), is_push, len)
+    }
+
+    fn encoded(push: EncodedPush, native: bool) -> Result<Self, SendError> {
+        let len = push.form(native)?.body_len();
+        Self::new(Content::Encoded { push, native }, true, len)
     }
 
     /// What it counts for: many small ones take more memory for themselves than for what they carry.
     fn cost(&self) -> usize {
-        size_of::<Self>() + self.encoded_len()
+        size_of::<Self>() + self.len as usize
     }
 
-    fn push_route(&self) -> Option<&RouteField> {
-        match self {
-            Self::Packet { head, .. } => {
-                head.as_ref().filter(|head| head.kind == MessageType::Push).map(|head| &head.route)
-            }
-            Self::Encoded { push, native } => push.form(*native).ok().map(Form::route),
+    fn route(&self) -> Option<&RouteField> {
+        match &self.content {
+            Content::Control(..) => None,
+            Content::Message(head, _) => Some(&head.route),
+            Content::Encoded { push, native } => push.form(*native).ok().map(Form::route),
         }
     }
 
-    fn is_push(&self) -> bool {
-        self.push_route().is_some()
-    }
-
     fn encode(&self, buf: &mut BytesMut) {
-        let len = self.encoded_len();
-        buf.reserve(len);
-        match self {
-            Self::Packet { kind, head, body } => {
-                buf.put_slice(&PacketHeader { kind: *kind, body_len: len - PacketHeader::LEN }.encode());
-                if let Some(head) = head {
-                    head.encode(buf);
-                }
+        buf.reserve(self.len as usize);
+        let header = |kind| PacketHeader { kind, body_len: self.len as usize - PacketHeader::LEN }.encode();
+        match &self.content {
+            Content::Control(kind, body) => {
+                buf.put_slice(&header(*kind));
                 buf.put_slice(body);
             }
-            Self::Encoded { push, native } => {
+            Content::Message(head, body) => {
+                buf.put_slice(&header(PacketType::Data));
+                head.encode(buf);
+                buf.put_slice(body);
+            }
+            Content::Encoded { push, native } => {
                 if let Ok(form) = push.form(*native) {
                     form.encode(buf);
                 }
@@ -100,12 +102,13 @@ impl SendQueue {
 
     /// Queues a packet that is neither heartbeat nor message. Exempt from every budget.
     pub(crate) fn control(&mut self, kind: PacketType, body: Bytes) {
-        self.put(Outgoing::Packet { kind, head: None, body });
+        let len = (PacketHeader::LEN + body.len()) as u32;
+        self.put(Outgoing { content: Content::Control(kind, body), is_push: false, len });
     }
 
     /// Queues a message. Exempt from the budget of pushes.
     pub(crate) fn message(&mut self, head: Head, body: Bytes) -> Result<(), SendError> {
-        self.put(Outgoing::data(head, body)?);
+        self.put(Outgoing::message(head, body)?);
         Ok(())
     }
 
@@ -117,7 +120,7 @@ impl SendQueue {
         max_bytes: usize,
         policy: FullPolicy,
     ) -> Result<(), SendError> {
-        self.put_push(Outgoing::data(head, body)?, max_bytes, policy)
+        self.put_push(Outgoing::message(head, body)?, max_bytes, policy)
     }
 
     /// The same for one that was encoded for many.
@@ -128,14 +131,13 @@ impl SendQueue {
         max_bytes: usize,
         policy: FullPolicy,
     ) -> Result<(), SendError> {
-        push.form(native)?;
-        self.put_push(Outgoing::Encoded { push, native }, max_bytes, policy)
+        self.put_push(Outgoing::encoded(push, native)?, max_bytes, policy)
     }
 
     fn put_push(&mut self, push: Outgoing, max_bytes: usize, policy: FullPolicy) -> Result<(), SendError> {
         let cost = push.cost();
         if policy == FullPolicy::KeepLatest {
-            self.drop_pushes(|waiting| waiting.push_route() == push.push_route());
+            self.drop_pushes(|waiting| waiting.route() == push.route());
         }
         let mut excess = (self.push_bytes + cost).saturating_sub(max_bytes);
         if policy != FullPolicy::Close {
@@ -166,7 +168,7 @@ impl SendQueue {
     fn drop_pushes(&mut self, mut which: impl FnMut(&Outgoing) -> bool) {
         let mut freed = 0;
         let mut kept = |packet: &Outgoing| {
-            let dropped = packet.is_push() && which(packet);
+            let dropped = packet.is_push && which(packet);
             freed += if dropped { packet.cost() } else { 0 };
             !dropped
         };
@@ -185,11 +187,11 @@ impl SendQueue {
         let packet = self.first.take().or_else(|| self.rest.pop_front())?;
         let cost = packet.cost();
         self.bytes -= cost;
-        if packet.is_push() {
+        if packet.is_push {
             self.push_bytes -= cost;
         }
         packet.encode(buf);
-        Some(packet.encoded_len())
+        Some(packet.len as usize)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
