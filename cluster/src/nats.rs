@@ -36,7 +36,8 @@ use crate::{Bus, BusError, BusEvents, ServerInfo, Transmit, background::Backgrou
 /// # Order
 ///
 /// A push or a kick that one server sends to a user before it answers or calls the user's frontend comes out before the
-/// answer or the call. So does a call that it sends before an answer, unless more than a thousand calls wait.
+/// answer or the call. So does word of a binding, and a call that it sends before an answer, unless more than a thousand of
+/// them wait.
 ///
 /// # Outages
 ///

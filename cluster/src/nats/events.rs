@@ -20,9 +20,10 @@ const TURN: usize = 1024;
 /// Lanes, in the order in which they are emptied.
 const LINK: usize = 0;
 const USERS: usize = 1;
-const REQUESTS: usize = 2;
-const REPLIES: usize = 3;
-const LANES: usize = 4;
+const BINDINGS: usize = 2;
+const REQUESTS: usize = 3;
+const REPLIES: usize = 4;
+const LANES: usize = 5;
 
 /// What takes in what NATS delivers. It polls the library's subscriptions itself, whose messages so take one hop less.
 ///
@@ -33,7 +34,7 @@ const LANES: usize = 4;
 /// if a reply was taken out, a push that was sent before it is to be seen by then, and is handed on first.
 ///
 /// ```text
-///  take out: replies → requests → users      hand on: users → requests → replies
+///  take out: replies → requests → bindings → users      hand on: users → bindings → requests → replies
 /// ```
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -84,13 +85,14 @@ impl Events {
                 Poll::Pending => break,
             }
         }
-        for (subscriber, kind) in [(&mut self.requests, Kind::Call), (&mut self.bindings, Kind::Bind)] {
+        let subscribers = [(&mut self.requests, Kind::Call, REQUESTS), (&mut self.bindings, Kind::Bind, BINDINGS)];
+        for (subscriber, kind, lane) in subscribers {
             let mut left = TURN;
             while left > 0
                 && let Poll::Ready(Some(taken)) = subscriber.poll_next_unpin(cx)
             {
                 left -= 1;
-                self.lanes[REQUESTS].push_back(message(kind, taken));
+                self.lanes[lane].push_back(message(kind, taken));
             }
         }
         self.ended |= self.running.signals.take(&mut self.raised, cx);

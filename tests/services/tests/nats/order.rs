@@ -15,6 +15,7 @@ fn many_turns() -> Vec<Kind> {
     let mut sent = Vec::new();
     for turn in 0..TURNS {
         sent.extend((0..(turn * 7) % 300).map(|push| if push % 10 == 9 { Kind::Kick } else { Kind::Push }));
+        sent.extend((turn % 5 == 0).then_some(Kind::Bind));
         sent.extend((turn % 3 == 0).then_some(Kind::Call));
         sent.push(Kind::Reply);
     }
@@ -30,6 +31,7 @@ async fn send_in_turns(room: &Nats, gate: &ServerInfo, replies: Vec<ReplyTo>) {
         let (to, call) = match kind {
             Kind::Call => (Address::Server(Arc::new(gate.clone())), Some(call(0))),
             Kind::Reply => (Address::Reply(replies.next().unwrap()), None),
+            Kind::Bind => (Address::Type(gate.server_type.as_str().into()), None),
             _ => (user(&format!("u{}", number % USERS)), None),
         };
         send(room, Transmit { to, kind, call, payload: number.to_string().into() }).await;
@@ -39,8 +41,8 @@ async fn send_in_turns(room: &Nats, gate: &ServerInfo, replies: Vec<ReplyTo>) {
 /// What comes out before something that was sent later.
 const fn kept_before(kind: Kind) -> &'static [Kind] {
     match kind {
-        Kind::Reply => &[Kind::Push, Kind::Kick, Kind::Call, Kind::Reply],
-        Kind::Call => &[Kind::Push, Kind::Kick, Kind::Call],
+        Kind::Reply => &[Kind::Push, Kind::Kick, Kind::Bind, Kind::Call, Kind::Reply],
+        Kind::Call => &[Kind::Push, Kind::Kick, Kind::Bind, Kind::Call],
         _ => &[],
     }
 }
