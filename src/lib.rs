@@ -49,6 +49,8 @@ pub use cereus_transports as transports;
 #[cfg(feature = "websocket")]
 pub use cereus_transports::WebSocket;
 pub use cereus_transports::{Endpoint, Tcp};
+#[cfg(feature = "tls")]
+pub use cereus_transports::{TlsConfig, TlsConfigError};
 
 /// On tokio.
 #[cfg(feature = "tokio")]

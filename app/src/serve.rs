@@ -2,7 +2,7 @@ use std::{fmt, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use cereus_core::Instant;
 use cereus_transports::{
-    Endpoint, Transport,
+    Endpoint, Transports,
     rt::{Listener, Runtime, Timer},
 };
 use futures_lite::future::{self, poll_fn};
@@ -160,18 +160,16 @@ async fn listen<R: Runtime>(runtime: &R, endpoint: &Endpoint) -> io::Result<(R::
     Err(last)
 }
 
-async fn accept<R: Runtime>(
-    runtime: &R,
-    server: &Server,
-    mut listener: R::Listener,
-    transports: Box<dyn Fn() -> Box<dyn Transport> + Send + Sync>,
-) {
+async fn accept<R: Runtime>(runtime: &R, server: &Server, mut listener: R::Listener, transports: Transports) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let session = server.sessions().create(peer, server.clone());
-                runtime.spawn(Driver::new(runtime.clone(), stream, transports(), session));
-            }
+            Ok((stream, peer)) => match transports() {
+                Ok(transport) => {
+                    let session = server.sessions().create(peer, server.clone());
+                    runtime.spawn(Driver::new(runtime.clone(), stream, transport, session));
+                }
+                Err(error) => tracing::warn!(%peer, %error, "a connection cannot be opened"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(runtime, ACCEPT_REST).await;

@@ -13,6 +13,8 @@ use cereus_core::packet::PacketHeader;
 #[cfg(feature = "websocket")]
 use crate::{Page, WebSocket, WebSocketConfig};
 use crate::{Raw, Transport};
+#[cfg(feature = "tls")]
+use crate::{Tls, TlsConfig};
 
 /// Where a server listens, and for which transport. Nothing is opened before it is served.
 ///
@@ -32,7 +34,12 @@ pub struct Endpoint {
     scheme: Scheme,
     #[cfg(feature = "websocket")]
     pages: Vec<Page>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
 }
+
+/// Makes the transport of each connection. An error ends that connection only.
+pub type Transports = Box<dyn Fn() -> io::Result<Box<dyn Transport>> + Send + Sync>;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Scheme {
@@ -69,7 +76,16 @@ impl Endpoint {
             scheme,
             #[cfg(feature = "websocket")]
             pages: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
+    }
+
+    /// Lets only clients in that encrypt.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: &TlsConfig) -> Self {
+        self.tls = Some(config.clone());
+        self
     }
 
     /// Answers plain HTTP requests for `path` with a page. Only WebSocket endpoints can.
@@ -105,8 +121,19 @@ impl Endpoint {
     }
 
     /// What makes the transport of each connection, for packets with bodies of up to `max_packet_size` bytes.
+    pub fn transports(self, max_packet_size: usize) -> Transports {
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
+        let inner = self.unencrypted(max_packet_size);
+        #[cfg(feature = "tls")]
+        if let Some(config) = tls {
+            return Box::new(move || Ok(Box::new(Tls::new(&config, inner()).map_err(io::Error::other)?)));
+        }
+        Box::new(move || Ok(inner()))
+    }
+
     #[cfg_attr(not(feature = "websocket"), expect(unused_variables, reason = "raw TCP has no limit of its own"))]
-    pub fn transports(self, max_packet_size: usize) -> Box<dyn Fn() -> Box<dyn Transport> + Send + Sync> {
+    fn unencrypted(self, max_packet_size: usize) -> Box<dyn Fn() -> Box<dyn Transport> + Send + Sync> {
         match self.scheme {
             Scheme::Tcp => Box::new(|| Box::new(Raw)),
             #[cfg(feature = "websocket")]
@@ -127,10 +154,17 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Tcp => "tcp",
+        #[cfg(feature = "tls")]
+        let encrypted = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let encrypted = false;
+        let scheme = match (self.scheme, encrypted) {
+            (Scheme::Tcp, false) => "tcp",
+            (Scheme::Tcp, true) => "tls",
             #[cfg(feature = "websocket")]
-            Scheme::WebSocket => "ws",
+            (Scheme::WebSocket, false) => "ws",
+            #[cfg(feature = "websocket")]
+            (Scheme::WebSocket, true) => "wss",
         };
         write!(f, "{scheme}://{}", self.address)
     }

@@ -5,13 +5,15 @@
 //!   socket ◄── wire bytes ── Transport::encode ◄─ packet bytes ─── ServerConnection::poll_transmit
 //! ```
 //!
-//! A [`Transport`] is a value that does no IO: [`Raw`] for TCP, [`WebSocket`] for browsers, or your own. [`rt`] holds the
-//! five traits that a runtime implements.
+//! A [`Transport`] is a value that does no IO: [`Raw`] for TCP, [`WebSocket`] for browsers, `Tls` around either of them (feature
+//! `tls`), or your own. [`rt`] holds the five traits that a runtime implements.
 
 mod endpoint;
 #[cfg(feature = "websocket")]
 mod http;
 pub mod rt;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -21,7 +23,9 @@ use bytes::BytesMut;
 use cereus_core::packet::PacketError;
 use thiserror::Error;
 
-pub use endpoint::{Endpoint, Tcp};
+pub use endpoint::{Endpoint, Tcp, Transports};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsConfig, TlsConfigError};
 #[cfg(feature = "websocket")]
 pub use {
     http::Page,
