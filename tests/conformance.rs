@@ -88,6 +88,12 @@ macro_rules! conformance {
             mod websocket {
                 on_each_transport!($runtime WebSocket);
             }
+            mod tls {
+                on_each_transport!($runtime Tls);
+            }
+            mod wss {
+                on_each_transport!($runtime Wss);
+            }
             on_each_runtime!($runtime);
         })*
     };

@@ -9,7 +9,7 @@ use std::{
 use cereus::{App, Endpoint, Error, Json, Raw, Service, Tcp, WebSocket};
 
 use crate::{
-    client::{Client, PATIENCE},
+    client::{Client, PATIENCE, tls},
     server::{Running, Runtime},
 };
 
@@ -17,6 +17,15 @@ use crate::{
 pub(crate) enum Scheme {
     Tcp,
     WebSocket,
+    Tls,
+    Wss,
+}
+
+impl Scheme {
+    /// Whether a message is a packet.
+    pub(crate) fn has_messages(self) -> bool {
+        matches!(self, Self::WebSocket | Self::Wss)
+    }
 }
 
 /// Where a check runs.
@@ -36,6 +45,8 @@ impl On {
         match self.scheme {
             Scheme::Tcp => Tcp::bind("127.0.0.1:0"),
             Scheme::WebSocket => WebSocket::bind("127.0.0.1:0"),
+            Scheme::Tls => Tcp::bind("127.0.0.1:0").tls(&tls::server()),
+            Scheme::Wss => WebSocket::bind("127.0.0.1:0").tls(&tls::server()),
         }
     }
 }

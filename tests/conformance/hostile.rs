@@ -10,7 +10,7 @@ use cereus::{App, Tcp, WebSocket, core::CloseReason};
 
 use crate::{
     client::{Client, Wire, http_get},
-    common::{On, Scheme, assert_works, echo},
+    common::{On, assert_works, echo},
     server::{Running, Runtime, eventually},
 };
 
@@ -79,7 +79,7 @@ pub(crate) fn out_of_order_packets_close(on: On) {
 }
 
 pub(crate) fn plain_http(on: On) {
-    if on.scheme == Scheme::Tcp {
+    if !on.scheme.has_messages() {
         let running = on.serve(App::new(()));
         let mut wire = Wire::connect(running.endpoint());
         wire.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -106,7 +106,7 @@ pub(crate) fn plain_http(on: On) {
 pub(crate) fn whole_packets_in_pieces(on: On) {
     let running = on.serve(App::new(()).service(echo()));
     let mut wire = Wire::connect(running.endpoint());
-    if on.scheme == Scheme::WebSocket {
+    if on.scheme.has_messages() {
         // One message is one packet, no more and no less.
         for bytes in [&b"\x01\0\0\x02{"[..], b"\x01\0\0\x02{}\x02\0\0\0", b"\x01\0", b""] {
             let mut wire = Wire::connect(running.endpoint());

@@ -1,4 +1,4 @@
-//! A client that blocks: `ClientConnection` on a socket of std, over raw TCP or WebSocket.
+//! A client that blocks: `ClientConnection` on a socket of std, over raw TCP or WebSocket, encrypted or not.
 //!
 //! Every wait ends after [`PATIENCE`], with a text that says what was awaited and what came instead.
 #![allow(dead_code)] // Every test that includes this file uses a part of it.
@@ -16,6 +16,11 @@ use cereus::core::{
     Route, packet,
 };
 use tungstenite::{Error, Message, WebSocket};
+
+#[path = "tls.rs"]
+pub(crate) mod tls;
+
+use tls::Socket;
 
 /// How long anything may take. Far more than it ever needs, also on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -291,8 +296,8 @@ fn protobuf_error(body: &[u8]) -> ErrorBody {
 
 /// A socket and what is spoken on it, below packets.
 pub(crate) enum Wire {
-    Tcp(TcpStream),
-    WebSocket(Box<WebSocket<TcpStream>>),
+    Tcp(Socket),
+    WebSocket(Box<WebSocket<Socket>>),
 }
 
 /// What a socket delivered.
@@ -309,11 +314,12 @@ impl Wire {
     /// Connects to an endpoint, as it displays itself.
     pub(crate) fn connect(endpoint: &str) -> Self {
         let stream = open(endpoint).unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
-        if endpoint.starts_with("tcp://") {
-            return Self::Tcp(stream);
-        }
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (websocket, _) = tungstenite::client(endpoint, stream).expect("the upgrade failed");
+        let socket = Socket::new(endpoint, stream);
+        if !endpoint.starts_with("ws") {
+            return Self::Tcp(socket);
+        }
+        let (websocket, _) = tungstenite::client(endpoint, socket).expect("the upgrade failed");
         Self::WebSocket(Box::new(websocket))
     }
 
@@ -327,7 +333,7 @@ impl Wire {
             return;
         }
         match self {
-            Self::Tcp(stream) => drop(stream.write_all(bytes)),
+            Self::Tcp(socket) => drop(socket.write_all(bytes)),
             Self::WebSocket(websocket) => {
                 let mut start = 0;
                 for end in ends {
@@ -344,9 +350,9 @@ impl Wire {
         let timeout = until.saturating_duration_since(StdInstant::now()).max(Duration::from_millis(1));
         self.stream().set_read_timeout(Some(timeout)).unwrap();
         match self {
-            Self::Tcp(stream) => {
+            Self::Tcp(socket) => {
                 let mut scratch = [0; 64 << 10];
-                match stream.read(&mut scratch) {
+                match socket.read(&mut scratch) {
                     Ok(0) => Received::Eof,
                     Ok(len) => Received::Bytes(Bytes::copy_from_slice(&scratch[..len])),
                     Err(error) => failed(error),
@@ -398,8 +404,8 @@ impl Wire {
 
     fn stream(&self) -> &TcpStream {
         match self {
-            Self::Tcp(stream) => stream,
-            Self::WebSocket(websocket) => websocket.get_ref(),
+            Self::Tcp(socket) => socket.tcp(),
+            Self::WebSocket(websocket) => websocket.get_ref().tcp(),
         }
     }
 }
@@ -422,8 +428,9 @@ pub(crate) fn open(endpoint: &str) -> io::Result<TcpStream> {
 
 /// Asks for a path by plain HTTP. Returns the status, the head and the body.
 pub(crate) fn http_get(endpoint: &str, path: &str) -> (u16, String, String) {
-    let mut stream = open(endpoint).unwrap();
+    let stream = open(endpoint).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = Socket::new(endpoint, stream);
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the answer was not ended in time");
