@@ -47,10 +47,10 @@ pub(crate) fn notifies_are_forwarded(world: &Mixed) {
 pub(crate) fn timeouts(world: &Mixed) {
     let mut client = world.client();
     let error = client.refused("room.interop.slow", json!({ "ms": 6000 }).to_string());
-    // A backend of Go gives up after the same time and says so, too: whichever is first. Over gRPC a frontend of Go tells its
-    // own library's text.
+    // A backend, of Go or of Rust, gives up after the same time and says so, too: whichever is first. Over gRPC a frontend of Go
+    // tells its own library's text.
     let code = match (world.front, world.link) {
-        (Front::Rust, Link::Nats) if error.code == "PIT-500" => "PIT-500",
+        (_, Link::Nats) if error.code == "PIT-500" => "PIT-500",
         (Front::Go, Link::Grpc) => "PIT-000",
         _ => "PIT-408",
     };
