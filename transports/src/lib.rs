@@ -11,6 +11,7 @@
 mod endpoint;
 #[cfg(feature = "websocket")]
 mod http;
+mod proxy;
 pub mod rt;
 #[cfg(feature = "tls")]
 mod tls;
@@ -24,6 +25,7 @@ use cereus_core::packet::PacketError;
 use thiserror::Error;
 
 pub use endpoint::{Endpoint, Tcp, Transports};
+pub use proxy::ProxyHeader;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsConfig, TlsConfigError};
 #[cfg(feature = "websocket")]
