@@ -64,6 +64,12 @@ pub trait Transport: fmt::Debug + Send {
     /// Gives back what memory it holds without need. Called when the connection has been idle for a while.
     fn release(&mut self) {}
 
+    /// Whether it is known who the peer is. Until then the connection is only read, for as long as a handshake may take, and
+    /// is nobody's session.
+    fn is_open(&self) -> bool {
+        true
+    }
+
     /// The address of the real peer, where a layer below learned it.
     fn peer(&self) -> Option<SocketAddr> {
         None

@@ -101,6 +101,10 @@ impl Transport for ProxyHeader {
         self.inner.release();
     }
 
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Read(_))
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         match self.state {
             State::Read(peer) => Some(peer),
