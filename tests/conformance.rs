@@ -16,6 +16,8 @@ mod handlers;
 mod hostile;
 #[path = "conformance/lifecycle.rs"]
 mod lifecycle;
+#[path = "conformance/proxy.rs"]
+mod proxy;
 #[path = "support/server.rs"]
 mod server;
 #[path = "conformance/sessions.rs"]
@@ -59,6 +61,8 @@ macro_rules! on_each_transport {
             hostile:
                 malformed_bytes_close_their_connection out_of_order_packets_close plain_http
                 whole_packets_in_pieces;
+            proxy:
+                the_header_names_the_peer who_has_no_header_is_nobody a_shutdown_does_not_wait_for_them;
             lifecycle:
                 shutdown_drains shutdown_sends_long_answers drain_timeout_bounds;
         }
@@ -72,6 +76,7 @@ macro_rules! on_each_runtime {
             crate::server::Runtime::$runtime;
             groups: group_with_time_to_live;
             hostile: silent_clients_are_closed_and_idle_ones_stay;
+            proxy: silent_load_balancers_are_closed;
             lifecycle:
                 parts_start_and_stop_in_order init_failure_listens_nowhere address_in_use address_that_is_none
                 serve_twice port_is_free_again several_endpoints;

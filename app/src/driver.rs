@@ -122,6 +122,13 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         }
     }
 
+    /// Goes on where opening the connection has ended.
+    pub(crate) fn opened(mut self, early: &[u8], ended: Option<TransportError>) -> Self {
+        self.connection.handle_input(early, self.runtime.now());
+        self.ended = ended.map(|error| Err(Box::new(error)));
+        self
+    }
+
     /// Does once what can be done now. Returns whether anything was done.
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = self.read_mail(now);

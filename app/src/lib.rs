@@ -102,6 +102,7 @@ mod handlers;
 mod hook;
 mod mailbox;
 mod module;
+mod opening;
 mod push;
 mod random;
 mod remote;

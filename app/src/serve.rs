@@ -8,7 +8,7 @@ use cereus_transports::{
 use futures_lite::future::{self, poll_fn};
 use thiserror::Error as ThisError;
 
-use crate::{Error, Server, cluster, driver::Driver, mailbox::Letter, module, server};
+use crate::{Error, Server, cluster, mailbox::Letter, module, opening, server};
 
 /// How long an accept loop rests after an error such as too many open files.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -164,10 +164,7 @@ async fn accept<R: Runtime>(runtime: &R, server: &Server, mut listener: R::Liste
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => match transports() {
-                Ok(transport) => {
-                    let session = server.sessions().create(peer, server.clone());
-                    runtime.spawn(Driver::new(runtime.clone(), stream, transport, session));
-                }
+                Ok(transport) => opening::start(runtime, server, stream, peer, transport),
                 Err(error) => tracing::warn!(%peer, %error, "a connection cannot be opened"),
             },
             Err(error) => {

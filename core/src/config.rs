@@ -229,6 +229,11 @@ impl ServerConfig {
         self.0.limits.max_queued_bytes
     }
 
+    /// How long a handshake may take.
+    pub fn handshake_timeout(&self) -> Duration {
+        self.0.limits.handshake_timeout
+    }
+
     /// How long closing may take.
     pub fn close_timeout(&self) -> Duration {
         self.0.limits.close_timeout

@@ -313,8 +313,14 @@ pub(crate) enum Received {
 impl Wire {
     /// Connects to an endpoint, as it displays itself.
     pub(crate) fn connect(endpoint: &str) -> Self {
-        let stream = open(endpoint).unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
+        Self::connect_after(b"", endpoint)
+    }
+
+    /// Connects, but sends these bytes before everything else, as a load balancer does.
+    pub(crate) fn connect_after(header: &[u8], endpoint: &str) -> Self {
+        let mut stream = open(endpoint).unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(header).unwrap();
         let socket = Socket::new(endpoint, stream);
         if !endpoint.starts_with("ws") {
             return Self::Tcp(socket);

@@ -12,7 +12,7 @@ use cereus_core::packet::PacketHeader;
 
 #[cfg(feature = "websocket")]
 use crate::{Page, WebSocket, WebSocketConfig};
-use crate::{Raw, Transport};
+use crate::{ProxyHeader, Raw, Transport};
 #[cfg(feature = "tls")]
 use crate::{Tls, TlsConfig};
 
@@ -36,6 +36,7 @@ pub struct Endpoint {
     pages: Vec<Page>,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
+    proxy_protocol: bool,
 }
 
 /// Makes the transport of each connection. An error ends that connection only.
@@ -78,7 +79,15 @@ impl Endpoint {
             pages: Vec::new(),
             #[cfg(feature = "tls")]
             tls: None,
+            proxy_protocol: false,
         }
+    }
+
+    /// Expects a header of the PROXY protocol, version 1 or 2, at the start of every connection, before TLS: the peer is whom it
+    /// names. Only for ports that nobody but a load balancer can reach, for everybody else could call himself anything.
+    pub const fn proxy_protocol(mut self) -> Self {
+        self.proxy_protocol = true;
+        self
     }
 
     /// Lets only clients in that encrypt.
@@ -122,6 +131,14 @@ impl Endpoint {
 
     /// What makes the transport of each connection, for packets with bodies of up to `max_packet_size` bytes.
     pub fn transports(self, max_packet_size: usize) -> Transports {
+        if self.proxy_protocol {
+            let inner = self.encrypted(max_packet_size);
+            return Box::new(move || Ok(Box::new(ProxyHeader::new(inner()?))));
+        }
+        self.encrypted(max_packet_size)
+    }
+
+    fn encrypted(self, max_packet_size: usize) -> Transports {
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
         let inner = self.unencrypted(max_packet_size);

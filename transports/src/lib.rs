@@ -11,6 +11,7 @@
 mod endpoint;
 #[cfg(feature = "websocket")]
 mod http;
+mod proxy;
 pub mod rt;
 #[cfg(feature = "tls")]
 mod tls;
@@ -24,6 +25,7 @@ use cereus_core::packet::PacketError;
 use thiserror::Error;
 
 pub use endpoint::{Endpoint, Tcp, Transports};
+pub use proxy::ProxyHeader;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsConfig, TlsConfigError};
 #[cfg(feature = "websocket")]
@@ -61,6 +63,12 @@ pub trait Transport: fmt::Debug + Send {
 
     /// Gives back what memory it holds without need. Called when the connection has been idle for a while.
     fn release(&mut self) {}
+
+    /// Whether it is known who the peer is. Until then the connection is only read, for as long as a handshake may take, and
+    /// is nobody's session.
+    fn is_open(&self) -> bool {
+        true
+    }
 
     /// The address of the real peer, where a layer below learned it.
     fn peer(&self) -> Option<SocketAddr> {

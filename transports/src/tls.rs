@@ -130,6 +130,10 @@ impl Transport for Tls {
         }
     }
 
+    fn is_open(&self) -> bool {
+        self.inner.is_open()
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.inner.peer()
     }
