@@ -23,8 +23,9 @@ pub(crate) struct SendQueue {
     push_bytes: usize,
 }
 
+/// A packet that waits.
 #[derive(Debug)]
-struct Outgoing {
+pub(crate) struct Outgoing {
     content: Content,
     is_push: bool,
     /// The length of the packet.
@@ -50,12 +51,12 @@ impl Outgoing {
         }
     }
 
-    fn message(head: Head, body: Bytes) -> Result<Self, SendError> {
+    pub(crate) fn message(head: Head, body: Bytes) -> Result<Self, SendError> {
         let (is_push, len) = (head.kind == MessageType::Push, head.encoded_len() + body.len());
         Self::new(Content::Message(head, body), is_push, len)
     }
 
-    fn encoded(push: EncodedPush, native: bool) -> Result<Self, SendError> {
+    pub(crate) fn encoded(push: EncodedPush, native: bool) -> Result<Self, SendError> {
         let len = push.form(native)?.body_len();
         Self::new(Content::Encoded { push, native }, true, len)
     }
@@ -113,28 +114,7 @@ impl SendQueue {
     }
 
     /// Queues a push if pushes have room, or can be given some.
-    pub(crate) fn push(
-        &mut self,
-        head: Head,
-        body: Bytes,
-        max_bytes: usize,
-        policy: FullPolicy,
-    ) -> Result<(), SendError> {
-        self.put_push(Outgoing::message(head, body)?, max_bytes, policy)
-    }
-
-    /// The same for one that was encoded for many.
-    pub(crate) fn push_encoded(
-        &mut self,
-        push: EncodedPush,
-        native: bool,
-        max_bytes: usize,
-        policy: FullPolicy,
-    ) -> Result<(), SendError> {
-        self.put_push(Outgoing::encoded(push, native)?, max_bytes, policy)
-    }
-
-    fn put_push(&mut self, push: Outgoing, max_bytes: usize, policy: FullPolicy) -> Result<(), SendError> {
+    pub(crate) fn push(&mut self, push: Outgoing, max_bytes: usize, policy: FullPolicy) -> Result<(), SendError> {
         let cost = push.cost();
         if policy == FullPolicy::KeepLatest {
             self.drop_pushes(|waiting| waiting.route() == push.route());

@@ -5,13 +5,13 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     CloseReason, EncodedPush, HandshakeRequest, HandshakeResponse, Instant, Message, MessageId, MessageType,
     ProtocolError, Route, SendError, ServerConfig,
-    config::{Limits, Settings},
+    config::Settings,
     engine::Engine,
     heartbeat::Heartbeat,
     message::{Head, RouteField},
     packet::{Packet, PacketError, PacketType},
     push::push_head,
-    queue::SendQueue,
+    queue::Outgoing,
 };
 
 /// The server's side of one connection: bytes in, events out; commands in, bytes out. No IO, no clock.
@@ -219,8 +219,7 @@ impl ServerConnection {
         let (body, code) = (body.into(), self.config.dictionary().code(route));
         let deflated = self.config.settings().compression.deflate(native, &body);
         let head = push_head(route, code, deflated.is_some(), native, &body)?;
-        let body = deflated.unwrap_or(body);
-        self.queue_push(|queue, limits| queue.push(head, body, limits.max_queued_bytes, limits.full_policy))
+        self.queue_push(Outgoing::message(head, deflated.unwrap_or(body))?)
     }
 
     /// Sends a push that was encoded once for many.
@@ -233,7 +232,7 @@ impl ServerConnection {
         if !push.is_for(&self.config) {
             return Err(SendError::OtherConfig);
         }
-        self.queue_push(|queue, limits| queue.push_encoded(push, native, limits.max_queued_bytes, limits.full_policy))
+        self.queue_push(Outgoing::encoded(push, native)?)
     }
 
     /// Throws the client out: running requests are still answered (for at most the close timeout), then the kick goes
@@ -448,11 +447,9 @@ impl ServerConnection {
         }
     }
 
-    fn queue_push(
-        &mut self,
-        queue: impl FnOnce(&mut SendQueue, &Limits) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
-        let queued = queue(&mut self.engine.queue, &self.config.settings().limits);
+    fn queue_push(&mut self, push: Outgoing) -> Result<(), SendError> {
+        let limits = &self.config.settings().limits;
+        let queued = self.engine.queue.push(push, limits.max_queued_bytes, limits.full_policy);
         if let Err(SendError::QueueFull(_)) = queued {
             self.abort(CloseReason::SlowPeer);
         }
