@@ -66,14 +66,13 @@ impl<'a> Groups<'a> {
     ///
     /// [`GroupError::NotFound`].
     pub async fn members(&self, name: &str) -> Result<Vec<Arc<str>>, GroupError> {
-        dispatch!(
-            self,
-            |table: &mut GroupTable| Ok(table.get(name)?.members.iter().cloned().collect()),
-            |storage: Arc<dyn DynGroups>| storage.members(name.into())
-        )
+        Ok(match self.shared_members(name).await? {
+            Members::Memory(members) => members.iter().cloned().collect(),
+            Members::Shared(members) => members,
+        })
     }
 
-    /// The members, for a broadcast.
+    /// The members, without a copy where they are in memory.
     pub(crate) async fn shared_members(&self, name: &str) -> Result<Members, GroupError> {
         dispatch!(
             self,
