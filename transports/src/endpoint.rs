@@ -140,19 +140,17 @@ impl Endpoint {
 
     fn encrypted(self, max_packet_size: usize) -> Transports {
         #[cfg(feature = "tls")]
-        let tls = self.tls.clone();
-        let inner = self.unencrypted(max_packet_size);
-        #[cfg(feature = "tls")]
-        if let Some(config) = tls {
-            return Box::new(move || Ok(Box::new(Tls::new(&config, inner()).map_err(io::Error::other)?)));
+        if let Some(config) = self.tls.clone() {
+            let inner = self.unencrypted(max_packet_size);
+            return Box::new(move || Ok(Box::new(Tls::new(&config, inner()?).map_err(io::Error::other)?)));
         }
-        Box::new(move || Ok(inner()))
+        self.unencrypted(max_packet_size)
     }
 
     #[cfg_attr(not(feature = "websocket"), expect(unused_variables, reason = "raw TCP has no limit of its own"))]
-    fn unencrypted(self, max_packet_size: usize) -> Box<dyn Fn() -> Box<dyn Transport> + Send + Sync> {
+    fn unencrypted(self, max_packet_size: usize) -> Transports {
         match self.scheme {
-            Scheme::Tcp => Box::new(|| Box::new(Raw)),
+            Scheme::Tcp => Box::new(|| Ok(Box::new(Raw))),
             #[cfg(feature = "websocket")]
             Scheme::WebSocket => {
                 let max = max_packet_size + PacketHeader::LEN;
@@ -163,7 +161,7 @@ impl Endpoint {
                     ..WebSocketConfig::default()
                 };
                 let config = Arc::new(config);
-                Box::new(move || Box::new(WebSocket::new(Arc::clone(&config))))
+                Box::new(move || Ok(Box::new(WebSocket::new(Arc::clone(&config)))))
             }
         }
     }

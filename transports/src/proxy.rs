@@ -2,11 +2,12 @@
 //! it hands on.
 
 use std::{
-    fmt, mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
 };
 
 use bytes::BytesMut;
+use thiserror::Error;
 
 use crate::{Transport, TransportError};
 
@@ -47,7 +48,7 @@ impl ProxyHeader {
     /// Reads the header. Returns what follows it in `wire` once it is whole.
     fn read_header<'a>(&mut self, wire: &'a [u8]) -> Result<Option<&'a [u8]>, TransportError> {
         let State::Reading(header) = &mut self.state else {
-            return Ok(matches!(self.state, State::Read(_)).then_some(wire));
+            return Ok(self.is_open().then_some(wire));
         };
         let before = header.len();
         let room = BINARY_HEAD + MAX_BINARY - before;
@@ -75,24 +76,21 @@ impl Transport for ProxyHeader {
     }
 
     fn encode(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize) {
-        if let State::Read(_) = self.state {
+        if self.is_open() {
             self.inner.encode(next, wire, limit);
         }
     }
 
     fn handle_eof(&mut self) -> Result<(), TransportError> {
-        match mem::replace(&mut self.state, State::Refused) {
-            State::Read(peer) => {
-                self.state = State::Read(peer);
-                self.inner.handle_eof()
-            }
+        match self.state {
+            State::Read(_) => self.inner.handle_eof(),
             State::Reading(_) => Err(TransportError::Protocol("PROXY header: it was cut short".to_owned())),
             State::Refused => Ok(()),
         }
     }
 
     fn close(&mut self, wire: &mut BytesMut) {
-        if let State::Read(_) = self.state {
+        if self.is_open() {
             self.inner.close(wire);
         }
     }
@@ -114,29 +112,22 @@ impl Transport for ProxyHeader {
 }
 
 /// Why a header is refused.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 enum Wrong {
+    #[error("there is none: only a load balancer that sends it may connect here")]
     None,
+    #[error("it is longer than it may be")]
     TooLong,
+    #[error("it cannot be read")]
     Text,
+    #[error("its version or its command is unknown")]
     Version,
+    #[error("its address is not one of IPv4 or IPv6")]
     Family,
+    #[error("its addresses are cut short")]
     Addresses,
+    #[error("it names no peer: a connection of the load balancer's own")]
     NoPeer,
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "there is none: only a load balancer that sends it may connect here",
-            Self::TooLong => "it is longer than it may be",
-            Self::Text => "it cannot be read",
-            Self::Version => "its version or its command is unknown",
-            Self::Family => "its address is not one of IPv4 or IPv6",
-            Self::Addresses => "its addresses are cut short",
-            Self::NoPeer => "it names no peer: a connection of the load balancer's own",
-        })
-    }
 }
 
 /// The length of a header and the address of its peer, once it is whole.
@@ -172,11 +163,7 @@ fn parse_text(bytes: &[u8]) -> Result<Option<(usize, SocketAddr)>, Wrong> {
     Ok(Some((end + 2, peer)))
 }
 
-fn text_address<A: std::str::FromStr + Into<IpAddr>>(
-    source: &str,
-    destination: &str,
-    port: &str,
-) -> Result<SocketAddr, Wrong> {
+fn text_address<A: FromStr + Into<IpAddr>>(source: &str, destination: &str, port: &str) -> Result<SocketAddr, Wrong> {
     let address = |text: &str| text.parse::<A>().map_err(|_| Wrong::Text);
     address(destination)?;
     Ok(SocketAddr::new(address(source)?.into(), port.parse().map_err(|_| Wrong::Text)?))
