@@ -127,7 +127,7 @@ impl Drop for Running {
 }
 
 /// Looks again and again until it holds.
-pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "this did not come about: {what}");
