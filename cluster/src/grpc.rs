@@ -22,6 +22,7 @@ mod connection;
 mod intake;
 mod lanes;
 mod line;
+mod one_task;
 mod server;
 mod target;
 mod tls;

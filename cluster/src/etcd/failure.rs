@@ -67,8 +67,11 @@ fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'stat
 }
 
 fn is_unsent(error: &Error) -> bool {
-    let mut io_errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
-    io_errors.any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    causes(error).any(|cause| {
+        let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        // What hyper calls canceled was waiting to be sent when the connection was lost.
+        cause.downcast_ref().is_some_and(is_refused) || cause.downcast_ref().is_some_and(hyper::Error::is_canceled)
+    })
 }
 
 /// What etcd says, or else the first cause: what lies between is of no use to anybody.

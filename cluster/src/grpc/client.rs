@@ -13,7 +13,7 @@ use tonic::transport::Endpoint;
 
 use crate::{
     BusEvent, CallId, Kind, ServerInfo, Servers, Transmit, Undelivered,
-    grpc::{WINDOW, connection, target::Target, tls::ClientTls},
+    grpc::{WINDOW, connection, one_task::OneTask, target::Target, tls::ClientTls},
     queue::Sender,
 };
 
@@ -153,6 +153,7 @@ impl Client {
             // As many as there can be calls: they must not wait where they can overtake each other.
             .buffer_size(self.settings.max_calls)
             .initial_connection_window_size(WINDOW)
+            .executor(OneTask::spawn(&self.runtime))
             // Answers to calls that were given up are no reason to give up the connection.
             .http2_max_local_error_reset_streams(None);
         match &self.settings.tls {

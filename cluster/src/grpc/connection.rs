@@ -22,7 +22,7 @@ use crate::{
     queue::Sender,
 };
 
-/// The connection to one server, again and again. All calls to it run in its task; hyper adds one of its own for each.
+/// The connection to one server, again and again. All calls to it run in its task, and all that hyper does for them in another.
 pub(crate) struct Connection {
     address: String,
     endpoint: Endpoint,

@@ -19,7 +19,7 @@ use std::{
 use cereus::{App, Error, Forward, Protobuf, Raw, Remote, Service, State};
 use client::Client;
 use futures_util::future::{join, join_all};
-use support::{PATIENCE, Running, Services};
+use support::{Meeting, PATIENCE, Running, Services};
 
 /// The bar.
 const CALLS: usize = 10_000;
@@ -113,11 +113,11 @@ struct World {
 }
 
 impl World {
-    fn start() -> Self {
+    fn start(meeting: impl FnOnce(&Services) -> Meeting) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let services = Services::start();
-        let meeting = services.over_nats();
+        let meeting = meeting(&services);
         let cluster = |id| meeting.cluster(id).request_timeout(CALL_TIMEOUT);
         let front = App::new(()).server_type("gate").handler_deadline(CALL_TIMEOUT);
         let front = front.cluster(cluster("g1").forward("room", Forward::new().concurrency(PER_CLIENT)));
@@ -167,10 +167,18 @@ struct Alive {
     threads: usize,
 }
 
-/// They are futures in one task, that of the test.
 #[test]
-fn ten_thousand_calls_of_a_server_are_in_flight() {
-    let world = World::start();
+fn ten_thousand_calls_of_a_server_are_in_flight_over_nats() {
+    calls_of_a_server(&World::start(Services::over_nats));
+}
+
+#[test]
+fn ten_thousand_calls_of_a_server_are_in_flight_over_grpc() {
+    calls_of_a_server(&World::start(Services::over_grpc));
+}
+
+/// They are futures in one task, that of the test.
+fn calls_of_a_server(world: &World) {
     let rpc = world.front.server.rpc();
     let call = async |number| {
         let asked = Number { number };
@@ -184,16 +192,25 @@ fn ten_thousand_calls_of_a_server_are_in_flight() {
     world.check_stats();
 }
 
-/// They belong to a few sessions, each of which has one task at either end, whatever it waits for.
 #[test]
-fn ten_thousand_messages_of_clients_are_in_flight() {
-    let world = World::start();
+fn ten_thousand_messages_of_clients_are_in_flight_over_nats() {
+    let during = messages_of_clients(&World::start(Services::over_nats));
+    assert!(during.called <= during.calling + FEW, "more than a task for each session: {during:?}");
+}
+
+/// Here tonic has a task for each call that it serves.
+#[test]
+fn ten_thousand_messages_of_clients_are_in_flight_over_grpc() {
+    messages_of_clients(&World::start(Services::over_grpc));
+}
+
+/// They belong to a few sessions, each of which has one task, whatever it waits for.
+fn messages_of_clients(world: &World) -> Alive {
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(&world.front.endpoint)).collect();
     let before = world.alive();
     let mut numbers = (0..CALLS).map(|number| ("room.room.hold", number.to_string()));
     let sent: Vec<_> = clients.iter_mut().map(|client| client.send_all(numbers.by_ref().take(PER_CLIENT))).collect();
     let during = smol::block_on(world.hold_all(before));
-    assert!(during.called <= before.called + CLIENTS + FEW, "more than a task for each session: {during:?}");
     for (client, (mut connection, ids)) in clients.into_iter().zip(sent).enumerate() {
         let mut answered = Each::of(PER_CLIENT);
         for _ in 0..PER_CLIENT {
@@ -204,4 +221,5 @@ fn ten_thousand_messages_of_clients_are_in_flight() {
         }
     }
     world.check_stats();
+    during
 }
