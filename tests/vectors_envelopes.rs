@@ -132,7 +132,7 @@ envelopes! {
     ProtoDescriptors { "desc_hex" desc }
     ProtoName { "name" name }
     ProtoNames { "name" name }
-    Push { "route" route, "uid" uid, "data_hex" data }
+    Push { "route" route, "uid" uid, "data_hex" data, "onFull" on_full }
     Request { "type" r#type, "session" session, "msg" msg, "frontendID" frontend_id, "metadata_hex" metadata }
     Response { "data_hex" data, "error" error }
     Session { "id" id, "uid" uid, "data_hex" data }

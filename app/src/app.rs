@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use cereus_cluster::{GroupStorage, names};
-use cereus_core::{ConfigError, HandshakeRequest, ServerConfig, ServerConfigBuilder};
+use cereus_core::{ConfigError, FullPolicy, HandshakeRequest, RateLimit, Route, ServerConfig, ServerConfigBuilder};
 use cereus_transports::Endpoint as ListenEndpoint;
 use thiserror::Error as ThisError;
 
@@ -283,6 +283,66 @@ impl<S: Send + Sync + 'static> App<S> {
     pub fn max_mailbox_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_mailbox_bytes = bytes;
         self
+    }
+
+    /// How many bytes may wait in all connections and their mailboxes together: received and not handled, or not sent. Default:
+    /// 1 GiB.
+    ///
+    /// While there are more, no connection may have more than an even share: its pushes find the queue full, whatever
+    /// `max_queued_bytes` says, and one that goes on to grow is closed. Those that hold less notice nothing. Each connection
+    /// may hold 4 KiB beside what is counted.
+    pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_buffered_bytes = bytes;
+        self
+    }
+
+    /// How many connections there may be. More are closed as soon as they are accepted. Default: 100,000.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.max_connections = connections;
+        self
+    }
+
+    /// How many connections may come from one address; of IPv6, from one network of 64 bits. Default: any number, because the
+    /// customers of a mobile carrier share addresses. Behind a proxy that does not send a PROXY header, all clients have one.
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.settings.max_connections_per_address = Some(connections);
+        self
+    }
+
+    /// How many connections may be without a finished handshake. Default: 16,384.
+    pub fn max_unauthenticated(mut self, connections: usize) -> Self {
+        self.settings.max_unauthenticated = connections;
+        self
+    }
+
+    /// How much a client may send in a time. A request over the limit is answered with [`Error::TOO_MANY_REQUESTS`]. Default:
+    /// as much as it likes.
+    ///
+    /// ```
+    /// use cereus_app::{App, RateLimit};
+    /// use std::time::Duration;
+    ///
+    /// let app = App::new(()).rate_limit(RateLimit::new(20, Duration::from_secs(1)).max_bytes(64 << 10));
+    /// ```
+    pub fn rate_limit(self, limit: RateLimit) -> Self {
+        self.protocol(|protocol| protocol.rate_limit(limit))
+    }
+
+    /// What happens to pushes whose client does not read, where neither [their route](Self::push_policy) nor [they
+    /// themselves](crate::OnFull) say otherwise. Default: the client is thrown out.
+    pub fn full_policy(self, policy: FullPolicy) -> Self {
+        self.protocol(|protocol| protocol.full_policy(policy))
+    }
+
+    /// What happens to pushes of a route whose client does not read, also to those that other servers send.
+    ///
+    /// ```
+    /// use cereus_app::{App, FullPolicy};
+    ///
+    /// let app = App::new(()).push_policy("onPositions", FullPolicy::KeepLatest);
+    /// ```
+    pub fn push_policy(self, route: impl Into<Route>, policy: FullPolicy) -> Self {
+        self.protocol(|protocol| protocol.route_policy(route, policy))
     }
 
     /// How often groups with a time to live are looked at. Default: 30 s.

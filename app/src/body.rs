@@ -1,6 +1,7 @@
 //! Bodies: what a handler takes and returns, and what a push carries.
 
 use bytes::Bytes;
+use cereus_core::FullPolicy;
 #[cfg(feature = "json")]
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -40,6 +41,37 @@ pub trait IntoBody {
     ///
     /// The value has no such form; a request is answered with [`Error::UNKNOWN`] then.
     fn into_body(self) -> Result<Bytes, Error>;
+
+    /// What happens to a push of this when the client does not read; `None`: what is set for its route. See [`OnFull`].
+    fn on_full(&self) -> Option<FullPolicy> {
+        None
+    }
+}
+
+/// The body of a push with a policy of its own, whatever is set for its [route](crate::App::push_policy).
+///
+/// ```
+/// use cereus_app::{FullPolicy, Json, OnFull, Server};
+///
+/// fn tick(server: &Server, positions: &[(f32, f32)]) {
+///     // The next ones come soon: whoever is behind needs only the latest.
+///     let _ = server.broadcast("onPositions", OnFull(FullPolicy::KeepLatest, Json(positions)));
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a pair")]
+pub struct OnFull<B>(pub FullPolicy, pub B);
+
+impl<B: IntoBody> IntoBody for OnFull<B> {
+    const FORMAT: Option<&'static str> = B::FORMAT;
+
+    fn into_body(self) -> Result<Bytes, Error> {
+        self.1.into_body()
+    }
+
+    fn on_full(&self) -> Option<FullPolicy> {
+        Some(self.0)
+    }
 }
 
 /// A JSON body.

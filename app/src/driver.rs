@@ -16,8 +16,9 @@ use cereus_transports::{
 use crate::{
     Session,
     handlers::{Handlers, send_push},
+    limits::Admitted,
     mailbox::Letter,
-    server::Task,
+    stats::Counted,
 };
 
 /// How many bytes wait to be written before nothing more is encoded.
@@ -66,8 +67,11 @@ pub(crate) struct Driver<R: Runtime, S> {
     /// When the timer wakes this task.
     armed: Option<Instant>,
     waker: Option<Waker>,
-    /// A shutdown waits for this connection.
-    _task: Task,
+    /// A shutdown waits for this connection as long as this is there.
+    admitted: Admitted,
+    counted: Counted,
+    /// Fewer pushes may wait than usual, because all connections together hold too much.
+    squeezed: bool,
 }
 
 /// What the next read of this wake-up may take.
@@ -97,12 +101,20 @@ enum Phase {
 }
 
 impl<R: Runtime, S: ByteStream> Driver<R, S> {
-    pub(crate) fn new(runtime: R, stream: S, transport: Box<dyn Transport>, session: Session) -> Self {
+    pub(crate) fn new(
+        runtime: R,
+        stream: S,
+        transport: Box<dyn Transport>,
+        session: Session,
+        admitted: Admitted,
+    ) -> Self {
         let server = session.server();
         Self {
+            admitted,
+            counted: Counted::default(),
+            squeezed: false,
             connection: ServerConnection::new(server.shared_config().clone(), runtime.now()),
             timer: runtime.timer(),
-            _task: server.task(),
             handlers: Handlers::new(session.clone()),
             runtime,
             stream,
@@ -150,6 +162,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         }
         progress |= self.write(cx, now);
         self.tell_mailbox();
+        self.count();
         self.tidy_up();
         progress |= self.close(cx, now);
         progress && !(self.is_waiting() && self.next_read == NextRead::Nothing)
@@ -161,9 +174,15 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     }
 
     fn read_mail(&mut self, now: Instant) -> bool {
-        let Some(letters) = self.session.mailbox().take() else {
+        let budget = self.session.server().budget();
+        let Some(letters) = self.session.mailbox().take(budget) else {
             return false;
         };
+        if budget.is_over() || self.squeezed {
+            self.squeezed = budget.is_over();
+            let share = budget.share(self.session.server().sessions().count());
+            self.connection.set_max_queued_bytes(if self.squeezed { share } else { usize::MAX });
+        }
         letters.for_each(|letter| match letter {
             Letter::Kick(reason) => self.connection.kick(reason.as_deref(), now),
             Letter::Close => self.connection.close(now),
@@ -391,6 +410,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         tracing::debug!(session = %self.session.id(), peer = ?self.session.peer(), %reason, "connection closed");
         let session = self.session.clone();
         session.server().sessions().remove(&session);
+        session.server().counters().closed(reason);
         let handlers = std::mem::replace(&mut self.handlers, Handlers::new(session.clone()));
         if handlers.is_idle() && !session.was_introduced() {
             return;
@@ -409,6 +429,20 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         if waiting != self.told || mailbox.is_untold() {
             self.told = waiting;
             mailbox.set_in_connection(waiting);
+        }
+    }
+
+    /// Counts what happened in this turn where all connections are counted, and sees that this one does not hold too much.
+    fn count(&mut self) {
+        let server = self.session.server();
+        let (losses, limited) = (self.connection.push_losses(), self.connection.limited_packets());
+        self.counted.update(server.counters(), losses, limited);
+        if !self.admitted.is_authenticated() && self.connection.is_connected() {
+            self.admitted.authenticated();
+        }
+        if self.admitted.holds(self.connection.buffered() + self.out.len()) {
+            self.connection.abort(CloseReason::Overloaded);
+            self.break_off();
         }
     }
 

@@ -58,6 +58,8 @@ impl Error {
     pub const NOT_FOUND: &'static str = "PIT-404";
     /// The handler did not end in time.
     pub const TIMEOUT: &'static str = "PIT-408";
+    /// The client sends more than the [rate limit](crate::App::rate_limit) allows.
+    pub const TOO_MANY_REQUESTS: &'static str = "PIT-429";
     /// The connection was closed before the message could be sent.
     pub const CLOSED: &'static str = "PIT-499";
     /// The server is at fault: no server of a type, a hook that panicked.

@@ -108,6 +108,11 @@ impl Handlers {
             ServerEvent::Handshake(request) => self.start_handshake(request, connection, cx, now),
             ServerEvent::Request { id, route, body } => self.start_message(Some(id), route, body, connection, cx, now),
             ServerEvent::Notify { route, body } => self.start_message(None, route, body, connection, cx, now),
+            ServerEvent::Limited { id, route } => {
+                let error = Error::new(Error::TOO_MANY_REQUESTS, "too many messages: send fewer, or later");
+                refuse(&self.session, connection, Some(id), &error.with("route", route));
+                true
+            }
             ServerEvent::Closed(reason) => return Err(reason),
             _ => true,
         })
@@ -218,7 +223,10 @@ fn finish(
     now: Instant,
 ) {
     // A handshake comes first of all.
-    let pushes = if matches!(what, What::Handshake) { None } else { session.mailbox().take_pushes() };
+    let pushes = match what {
+        What::Handshake => None,
+        What::Message { .. } => session.mailbox().take_pushes(session.server().budget()),
+    };
     if let Some(pushes) = pushes {
         pushes.for_each(|push| send_push(session, connection, push));
     }
@@ -239,7 +247,7 @@ fn finish(
 /// Hands a push over to the connection.
 pub(crate) fn send_push(session: &Session, connection: &mut ServerConnection, push: Letter) {
     let sent = match push {
-        Letter::Push(route, body) => connection.push(&route, body),
+        Letter::Push(route, push) => connection.push_with_policy(&route, push.body, push.on_full),
         Letter::Encoded(push) => connection.push_encoded(push),
         Letter::Kick(_) | Letter::Close | Letter::Drain => Ok(()),
     };

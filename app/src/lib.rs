@@ -100,6 +100,7 @@ mod group;
 mod handler;
 mod handlers;
 mod hook;
+mod limits;
 mod mailbox;
 mod module;
 mod opening;
@@ -114,12 +115,13 @@ mod server;
 mod service;
 mod session;
 mod sessions;
+mod stats;
 
 pub use app::{App, BuildError, BuildErrors};
 #[cfg(feature = "json")]
 pub use body::Json;
 pub use body::Protobuf;
-pub use body::{FromBody, IntoBody, IntoNothing, IntoReply, Raw};
+pub use body::{FromBody, IntoBody, IntoNothing, IntoReply, OnFull, Raw};
 pub use bytes::Bytes;
 #[cfg(feature = "grpc")]
 pub use cereus_cluster::Grpc;
@@ -130,7 +132,7 @@ pub use cereus_cluster::{
 };
 #[cfg(feature = "etcd")]
 pub use cereus_cluster::{Etcd, EtcdBindings, EtcdGroups};
-pub use cereus_core::{HandshakeRequest, Route, session::SessionId};
+pub use cereus_core::{FullPolicy, HandshakeRequest, PushLosses, RateLimit, Route, session::SessionId};
 pub use cluster::{Cluster, Forward, Kicking, Rpc, Users};
 pub use context::{AnyContext, Context, Deadline, Extension, FromContext, FromState, Peer, RequestId, State, UserId};
 pub use error::Error;
@@ -146,3 +148,4 @@ pub use server::{Server, Signal};
 pub use service::Service;
 pub use session::Session;
 pub use sessions::Sessions;
+pub use stats::Stats;

@@ -8,11 +8,10 @@ use std::{
     task::Waker,
 };
 
-use bytes::Bytes;
 use cereus_core::{EncodedPush, Route};
 use event_listener::{Event, listener};
 
-use crate::PushError;
+use crate::{PushError, limits::Budget, push::Content};
 
 /// How other tasks reach a connection: bounded in bytes, and empty for most of its life.
 ///
@@ -33,6 +32,8 @@ pub(crate) struct Mailbox {
 struct Inner {
     letters: Letters,
     bytes: usize,
+    /// What of it the budget of all connections was told: what waits alone is soon gone.
+    counted: usize,
     /// What the connection itself holds, as far as it told.
     in_connection: usize,
     driver: Option<Waker>,
@@ -85,7 +86,7 @@ impl Letters {
 
 #[derive(Debug)]
 pub(crate) enum Letter {
-    Push(Route, Bytes),
+    Push(Route, Content),
     Encoded(EncodedPush),
     Kick(Option<String>),
     Close,
@@ -99,7 +100,7 @@ impl Letter {
         const LETTER: usize = 160;
         LETTER
             + match self {
-                Self::Push(route, body) => route.len() + body.len(),
+                Self::Push(route, content) => route.len() + content.body.len(),
                 Self::Encoded(push) => push.route().len() + push.body().len(),
                 Self::Kick(_) | Self::Close | Self::Drain => 0,
             }
@@ -108,24 +109,30 @@ impl Letter {
 
 impl Mailbox {
     /// Puts a push in if there is room for it.
-    pub(crate) fn push(&self, letter: Letter, max_bytes: usize) -> Result<(), PushError> {
-        let inner = self.lock();
+    pub(crate) fn push(&self, letter: Letter, max_bytes: usize, budget: &Budget) -> Result<(), PushError> {
+        let mut inner = self.lock();
         if inner.closed {
             return Err(PushError::Closed);
         }
         // A push longer than the bound passes alone: it could never be sent otherwise.
-        if inner.bytes > 0 && inner.bytes + letter.len() > max_bytes {
+        if inner.bytes > 0 && (inner.bytes + letter.len() > max_bytes || budget.is_over()) {
             return Err(PushError::Full);
         }
+        inner.count(&letter, budget);
         self.put(inner, letter);
         Ok(())
     }
 
     /// Puts a push in once there is room for it, here and in the connection.
-    pub(crate) async fn push_wait(&self, mut letter: Letter, max_bytes: usize) -> Result<(), PushError> {
+    pub(crate) async fn push_wait(
+        &self,
+        mut letter: Letter,
+        max_bytes: usize,
+        budget: &Budget,
+    ) -> Result<(), PushError> {
         loop {
             listener!(self.room => room);
-            match self.try_push(letter, max_bytes) {
+            match self.try_push(letter, max_bytes, budget) {
                 Err(full) => letter = full,
                 Ok(result) => return result,
             }
@@ -134,16 +141,17 @@ impl Mailbox {
     }
 
     /// Gives the letter back when there is no room for it, here or in the connection.
-    fn try_push(&self, letter: Letter, max_bytes: usize) -> Result<Result<(), PushError>, Letter> {
+    fn try_push(&self, letter: Letter, max_bytes: usize, budget: &Budget) -> Result<Result<(), PushError>, Letter> {
         let mut inner = self.lock();
         let waiting = inner.bytes + inner.in_connection;
         if inner.closed {
             return Ok(Err(PushError::Closed));
         }
-        if waiting > 0 && waiting + letter.len() > max_bytes {
+        if waiting > 0 && (waiting + letter.len() > max_bytes || budget.is_over()) {
             inner.awaited = true;
             return Err(letter);
         }
+        inner.count(&letter, budget);
         self.put(inner, letter);
         Ok(Ok(()))
     }
@@ -163,7 +171,7 @@ impl Mailbox {
     }
 
     /// All that waits, if there is any.
-    pub(crate) fn take(&self) -> Option<Letters> {
+    pub(crate) fn take(&self, budget: &Budget) -> Option<Letters> {
         if !self.mail.load(Ordering::Acquire) {
             return None;
         }
@@ -171,11 +179,12 @@ impl Mailbox {
         self.mail.store(false, Ordering::Relaxed);
         self.untold.store(true, Ordering::Relaxed);
         inner.in_connection += std::mem::take(&mut inner.bytes);
+        inner.uncount(budget);
         Some(std::mem::take(&mut inner.letters))
     }
 
     /// The pushes that were put in before any command: they go out before an answer that is made now.
-    pub(crate) fn take_pushes(&self) -> Option<Letters> {
+    pub(crate) fn take_pushes(&self, budget: &Budget) -> Option<Letters> {
         if !self.mail.load(Ordering::Acquire) {
             return None;
         }
@@ -186,6 +195,7 @@ impl Mailbox {
         let bytes: usize = pushes.iter().map(Letter::len).sum();
         inner.bytes -= bytes;
         inner.in_connection += bytes;
+        inner.uncount(budget);
         self.mail.store(!inner.letters.is_empty(), Ordering::Relaxed);
         self.untold.store(true, Ordering::Relaxed);
         Some(pushes)
@@ -209,8 +219,9 @@ impl Mailbox {
     }
 
     /// The end: nothing is taken any more.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&self, budget: &Budget) {
         let mut inner = self.lock();
+        inner.uncount(budget);
         *inner = Inner { closed: true, ..Inner::default() };
         drop(inner);
         self.room.notify(usize::MAX);
@@ -230,6 +241,21 @@ impl Mailbox {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics with the lock held.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn count(&mut self, letter: &Letter, budget: &Budget) {
+        if !self.letters.is_empty() {
+            budget.replace(0, letter.len());
+            self.counted += letter.len();
+        }
+    }
+
+    fn uncount(&mut self, budget: &Budget) {
+        if self.counted > 0 {
+            budget.replace(std::mem::take(&mut self.counted), 0);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use cereus_transports::{
 };
 use futures_lite::future;
 
-use crate::{Server, driver::Driver, serve::timeout};
+use crate::{Server, driver::Driver, limits::Admitted, serve::timeout};
 
 /// Serves a connection that was accepted.
 pub(crate) fn start<R: Runtime, S: ByteStream>(
@@ -18,18 +18,31 @@ pub(crate) fn start<R: Runtime, S: ByteStream>(
     peer: SocketAddr,
     transport: Box<dyn Transport>,
 ) {
-    if transport.is_open() {
-        let session = server.sessions().create(peer, server.clone());
-        runtime.spawn(Driver::new(runtime.clone(), stream, transport, session));
+    let refused = |refusal| {
+        server.counters().refused(refusal);
+        tracing::debug!(%peer, %refusal, "a connection was refused");
+    };
+    let admitted = match Admitted::new(server) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refused(refusal),
+    };
+    let mut opening = Opening { stream, transport, admitted, early: Vec::new(), ended: None };
+    if opening.transport.is_open() {
+        match opening.admitted.comes_from(peer) {
+            Ok(()) => opening.serve(runtime, server, peer),
+            Err(refusal) => refused(refusal),
+        }
         return;
     }
     let (on, server) = (runtime.clone(), server.clone());
     runtime.spawn(async move {
-        let mut opening = Opening { stream, transport, early: Vec::new(), ended: None };
-        if opening.is_served(&on, &server).await {
-            let Opening { stream, transport, early, ended } = opening;
-            let session = server.sessions().create(transport.peer().unwrap_or(peer), server.clone());
-            on.spawn(Driver::new(on.clone(), stream, transport, session).opened(&early, ended));
+        if !opening.is_served(&on, &server).await {
+            return;
+        }
+        let peer = opening.transport.peer().unwrap_or(peer);
+        match opening.admitted.comes_from(peer) {
+            Ok(()) => opening.serve(&on, &server, peer),
+            Err(refusal) => server.counters().refused(refusal),
         }
     });
 }
@@ -38,6 +51,7 @@ pub(crate) fn start<R: Runtime, S: ByteStream>(
 struct Opening<S> {
     stream: S,
     transport: Box<dyn Transport>,
+    admitted: Admitted,
     /// Packet bytes that came with what told the peer.
     early: Vec<u8>,
     /// How the transport ended, if it did meanwhile.
@@ -45,6 +59,14 @@ struct Opening<S> {
 }
 
 impl<S: ByteStream> Opening<S> {
+    /// Hands it over to a driver.
+    fn serve<R: Runtime>(self, runtime: &R, server: &Server, peer: SocketAddr) {
+        let Self { stream, transport, admitted, early, ended } = self;
+        let session = server.sessions().create(peer, server.clone());
+        let driver = Driver::new(runtime.clone(), stream, transport, session, admitted);
+        runtime.spawn(driver.opened(&early, ended));
+    }
+
     /// Whether the peer gets known in time, and the server still takes clients then.
     async fn is_served<R: Runtime>(&mut self, runtime: &R, server: &Server) -> bool {
         let read = timeout(runtime, server.config().handshake_timeout(), self.read());
@@ -57,7 +79,7 @@ impl<S: ByteStream> Opening<S> {
 
     /// Reads until the peer is known. Whether it is.
     async fn read(&mut self) -> bool {
-        let Self { stream, transport, early, ended } = self;
+        let Self { stream, transport, early, ended, .. } = self;
         let mut scratch = [0; 256];
         while !transport.is_open() && ended.is_none() {
             match poll_fn(|cx| stream.poll_read(cx, &mut scratch)).await {

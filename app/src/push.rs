@@ -1,11 +1,56 @@
 use bytes::Bytes;
-use cereus_core::{MAX_ROUTE_LEN, Route, SendError, packet::MAX_BODY_LEN};
+use cereus_cluster::protos;
+use cereus_core::{FullPolicy, MAX_ROUTE_LEN, Route, SendError, packet::MAX_BODY_LEN};
 use thiserror::Error;
 
-use crate::{IntoBody, Server};
+use crate::{Error, IntoBody, Server};
+
+/// A push, but for its route.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) body: Bytes,
+    /// Its own policy, if it has one.
+    pub(crate) on_full: Option<FullPolicy>,
+}
+
+impl Content {
+    /// What another server sent.
+    pub(crate) fn received(body: Bytes, on_full: protos::OnFull) -> Self {
+        let on_full = match on_full {
+            protos::OnFull::RoutePolicy => None,
+            protos::OnFull::Close => Some(FullPolicy::Close),
+            protos::OnFull::DropOldest => Some(FullPolicy::DropOldest),
+            protos::OnFull::KeepLatest => Some(FullPolicy::KeepLatest),
+        };
+        Self { body, on_full }
+    }
+
+    /// The policy as other servers are told.
+    pub(crate) fn on_full(&self) -> i32 {
+        let on_full = match self.on_full {
+            Some(FullPolicy::Close) => protos::OnFull::Close,
+            Some(FullPolicy::DropOldest) => protos::OnFull::DropOldest,
+            Some(FullPolicy::KeepLatest) => protos::OnFull::KeepLatest,
+            _ => protos::OnFull::RoutePolicy,
+        };
+        on_full.into()
+    }
+}
+
+impl IntoBody for Content {
+    const FORMAT: Option<&'static str> = None;
+
+    fn into_body(self) -> Result<Bytes, Error> {
+        Ok(self.body)
+    }
+
+    fn on_full(&self) -> Option<FullPolicy> {
+        self.on_full
+    }
+}
 
 /// Encodes the body of a push and checks what can be checked before it is on its way.
-pub(crate) fn encode<B: IntoBody>(server: &Server, route: &Route, body: B) -> Result<Bytes, PushError> {
+pub(crate) fn encode<B: IntoBody>(server: &Server, route: &Route, body: B) -> Result<Content, PushError> {
     if let Some(format) = B::FORMAT
         && format != server.config().serializer()
     {
@@ -14,11 +59,12 @@ pub(crate) fn encode<B: IntoBody>(server: &Server, route: &Route, body: B) -> Re
     if route.len() > MAX_ROUTE_LEN && server.config().dictionary().code(route).is_none() {
         return Err(PushError::Send(SendError::RouteTooLong(route.len())));
     }
+    let on_full = body.on_full();
     let body = body.into_body().map_err(|error| PushError::Body(error.message().to_owned()))?;
     if body.len() + route.len() + 4 > MAX_BODY_LEN {
         return Err(PushError::Send(SendError::TooLarge(body.len())));
     }
-    Ok(body)
+    Ok(Content { body, on_full })
 }
 
 /// Why a push was not taken. The caller is at fault, or the client is gone.

@@ -21,11 +21,13 @@ use crate::{
     cluster::{Origin, Shared},
     group::GroupStore,
     hook::{BoxFuture, Callback, catch_panic, run_all},
-    mailbox::Letter,
+    limits::{Admission, Budget},
+    mailbox::{Letter, Mailbox},
     module::Part,
     push,
     remote::Remotes,
     router::{Router, Target},
+    stats::{Counters, Stats},
 };
 
 /// A built app: what `serve` runs, and the handle by which handlers, modules and other tasks reach everything. Cheap to
@@ -36,6 +38,9 @@ pub struct Server(Arc<Inner>);
 struct Inner {
     parts: Parts,
     sessions: Sessions,
+    admission: Admission,
+    budget: Budget,
+    counters: Counters,
     runtime: OnceLock<Runtime>,
     shared: OnceLock<Arc<Shared>>,
     draining: AtomicBool,
@@ -87,6 +92,10 @@ pub(crate) struct Settings {
     pub(crate) drain_timeout: Duration,
     pub(crate) session_drain: Duration,
     pub(crate) max_mailbox_bytes: usize,
+    pub(crate) max_buffered_bytes: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) max_connections_per_address: Option<usize>,
+    pub(crate) max_unauthenticated: usize,
     pub(crate) groups_tick: Duration,
 }
 
@@ -98,6 +107,10 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             session_drain: Duration::ZERO,
             max_mailbox_bytes: 1 << 20,
+            max_buffered_bytes: 1 << 30,
+            max_connections: 100_000,
+            max_connections_per_address: None,
+            max_unauthenticated: 16_384,
             groups_tick: Duration::from_secs(30),
         }
     }
@@ -109,6 +122,10 @@ impl Settings {
             ("handler_deadline", self.handler_deadline.is_zero()),
             ("write_timeout", self.write_timeout.is_zero()),
             ("max_mailbox_bytes", self.max_mailbox_bytes == 0),
+            ("max_buffered_bytes", self.max_buffered_bytes == 0),
+            ("max_connections", self.max_connections == 0),
+            ("max_connections_per_address", self.max_connections_per_address == Some(0)),
+            ("max_unauthenticated", self.max_unauthenticated == 0),
             ("groups_tick", self.groups_tick.is_zero()),
         ];
         errors.extend(zero.into_iter().filter(|(_, zero)| *zero).map(|(name, _)| BuildError::ZeroSetting(name)));
@@ -118,8 +135,11 @@ impl Settings {
 impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
+            budget: Budget::new(parts.settings.max_buffered_bytes),
             parts,
             sessions: Sessions::new(),
+            admission: Admission::default(),
+            counters: Counters::default(),
             runtime: OnceLock::new(),
             shared: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -150,6 +170,16 @@ impl Server {
     /// Users that are bound on frontends of a type, wherever that is.
     pub fn users(&self, frontend_type: impl Into<Arc<str>>) -> Users {
         Users::new(self.clone(), frontend_type.into())
+    }
+
+    /// What met a limit so far.
+    pub fn stats(&self) -> Stats {
+        self.0.counters.read()
+    }
+
+    /// How many bytes wait in all connections, but for those that hold less than 4 KiB: received and not handled, and not sent.
+    pub fn buffered_bytes(&self) -> usize {
+        self.budget().held()
     }
 
     /// The type of this server.
@@ -295,12 +325,12 @@ impl Server {
     }
 
     fn encode<B: IntoBody>(&self, route: Route, body: B) -> Result<EncodedPush, PushError> {
-        let body = push::encode(self, &route, body)?;
-        EncodedPush::new(self.config(), &route, body).map_err(PushError::Send)
+        let push = push::encode(self, &route, body)?;
+        EncodedPush::with_policy(self.config(), &route, push.body, push.on_full).map_err(PushError::Send)
     }
 
     fn push_encoded(&self, session: &Session, push: &EncodedPush) -> Result<(), PushError> {
-        session.mailbox().push(Letter::Encoded(push.clone()), self.max_mailbox_bytes())
+        self.post(session.mailbox(), Letter::Encoded(push.clone()))
     }
 }
 
@@ -322,8 +352,25 @@ impl Server {
         &self.0.parts.settings
     }
 
-    pub(crate) fn max_mailbox_bytes(&self) -> usize {
-        self.0.parts.settings.max_mailbox_bytes
+    /// Puts a push into a mailbox, now or never.
+    pub(crate) fn post(&self, mailbox: &Mailbox, push: Letter) -> Result<(), PushError> {
+        let posted = mailbox.push(push, self.settings().max_mailbox_bytes, self.budget());
+        if posted == Err(PushError::Full) {
+            self.counters().refused_push();
+        }
+        posted
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     pub(crate) fn group_store(&self) -> &GroupStore {
@@ -503,6 +550,12 @@ pub enum Signal {
 
 /// Counts as a task of the server while it lives.
 pub(crate) struct Task(Server);
+
+impl Task {
+    pub(crate) const fn server(&self) -> &Server {
+        &self.0
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {

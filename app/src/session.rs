@@ -250,9 +250,7 @@ impl Session {
     pub fn push(&self, route: impl Into<Route>, body: impl IntoBody) -> Result<(), PushError> {
         let route = route.into();
         match &self.0.home {
-            Home::Here(here) => {
-                here.mailbox.push(here.letter(self.server(), route, body)?, self.server().max_mailbox_bytes())
-            }
+            Home::Here(here) => self.server().post(&here.mailbox, here.letter(self.server(), route, body)?),
             Home::There(remote) => remote.push(self, &route, encode(self.server(), &route, body)?),
         }
     }
@@ -266,8 +264,9 @@ impl Session {
         let route = route.into();
         match &self.0.home {
             Home::Here(here) => {
-                let max = self.server().max_mailbox_bytes().min(self.server().config().max_queued_bytes());
-                here.mailbox.push_wait(here.letter(self.server(), route, body)?, max).await
+                let (server, letter) = (self.server(), here.letter(self.server(), route, body)?);
+                let max = server.settings().max_mailbox_bytes.min(server.config().max_queued_bytes());
+                here.mailbox.push_wait(letter, max, server.budget()).await
             }
             Home::There(remote) => remote.push_wait(self, &route, encode(self.server(), &route, body)?).await,
         }
@@ -420,7 +419,7 @@ impl Session {
     pub(crate) fn set_closed(&self) {
         if let Some(here) = self.here() {
             here.closed.store(true, Ordering::Release);
-            here.mailbox.close();
+            here.mailbox.close(self.server().budget());
         }
     }
 
@@ -438,11 +437,11 @@ impl Session {
 
 impl Here {
     fn letter(&self, server: &Server, route: Route, body: impl IntoBody) -> Result<Letter, PushError> {
-        let body = encode(server, &route, body)?;
-        if body.is_empty() && self.native.load(Ordering::Relaxed) {
+        let push = encode(server, &route, body)?;
+        if push.body.is_empty() && self.native.load(Ordering::Relaxed) {
             return Err(PushError::Empty);
         }
-        Ok(Letter::Push(route, body))
+        Ok(Letter::Push(route, push))
     }
 }
 

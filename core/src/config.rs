@@ -1,10 +1,11 @@
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
-    ConfigError, HandshakeRequest, HandshakeResponse, RouteDictionary, compression::deflate, packet::MAX_BODY_LEN,
+    ConfigError, HandshakeRequest, HandshakeResponse, RateLimit, Route, RouteDictionary, compression::deflate,
+    packet::MAX_BODY_LEN,
 };
 
 /// Bodies shorter than this are not deflated under [`Compression::Auto`]: it would cost more than it saves.
@@ -39,15 +40,20 @@ impl Compression {
 }
 
 /// What happens to a push when the pushes that wait to be sent have used up `max_queued_bytes`.
+///
+/// Each push has one: its own, or else that of its [route](ServerConfigBuilder::route_policy), or else that of the
+/// [configuration](ServerConfigBuilder::full_policy). Only pushes whose policy lets them be dropped are dropped, for whatever
+/// push comes later.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FullPolicy {
-    /// The connection is closed: a client that does not read is gone, or behind for good.
+    /// It must arrive. If others cannot be dropped for it, the connection is closed: a client that does not read is gone, or
+    /// behind for good.
     #[default]
     Close,
-    /// The oldest pushes that wait are dropped until the new one fits.
+    /// The oldest pushes that wait and may be dropped are dropped until it fits, if need be itself.
     DropOldest,
-    /// Of each route only the latest push waits; then the oldest are dropped until the new one fits.
+    /// It takes the place of the push of its route that waits, if that one has this policy as well; then as `DropOldest`.
     KeepLatest,
 }
 
@@ -62,7 +68,6 @@ pub(crate) struct Limits {
     pub(crate) max_waiting_input: usize,
     pub(crate) max_pending_requests: usize,
     pub(crate) max_queued_bytes: usize,
-    pub(crate) full_policy: FullPolicy,
 }
 
 impl Default for Limits {
@@ -76,7 +81,6 @@ impl Default for Limits {
             max_waiting_input: 64 << 10,
             max_pending_requests: 128,
             max_queued_bytes: 1 << 20,
-            full_policy: FullPolicy::Close,
         }
     }
 }
@@ -187,6 +191,9 @@ pub(crate) struct Settings {
     pub(crate) serializer: String,
     pub(crate) compression: Compression,
     pub(crate) limits: Limits,
+    pub(crate) rate_limit: Option<RateLimit>,
+    full_policy: FullPolicy,
+    route_policies: BTreeMap<Route, FullPolicy>,
     accepted: Prepared,
     refused: Prepared,
 }
@@ -239,6 +246,14 @@ impl ServerConfig {
         self.0.limits.close_timeout
     }
 
+    /// What happens to a push of this route when the queue is full, if it has no policy of its own.
+    pub fn full_policy(&self, route: &Route) -> FullPolicy {
+        if self.0.route_policies.is_empty() {
+            return self.0.full_policy;
+        }
+        self.0.route_policies.get(route).copied().unwrap_or(self.0.full_policy)
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.0
     }
@@ -272,6 +287,9 @@ pub struct ServerConfigBuilder {
     serializer: String,
     compression: Compression,
     limits: Limits,
+    rate_limit: Option<RateLimit>,
+    full_policy: FullPolicy,
+    route_policies: BTreeMap<Route, FullPolicy>,
 }
 
 impl Default for ServerConfigBuilder {
@@ -283,6 +301,9 @@ impl Default for ServerConfigBuilder {
             serializer: String::from("json"),
             compression: Compression::default(),
             limits: Limits::default(),
+            rate_limit: None,
+            full_policy: FullPolicy::default(),
+            route_policies: BTreeMap::new(),
         }
     }
 }
@@ -326,7 +347,21 @@ impl ServerConfigBuilder {
     /// What happens to pushes that find the queue full. Default: [`FullPolicy::Close`].
     #[must_use]
     pub fn full_policy(mut self, policy: FullPolicy) -> Self {
-        self.limits.full_policy = policy;
+        self.full_policy = policy;
+        self
+    }
+
+    /// What happens to pushes of one route, wherever they come from. Default: the [`full_policy`](Self::full_policy).
+    #[must_use]
+    pub fn route_policy(mut self, route: impl Into<Route>, policy: FullPolicy) -> Self {
+        self.route_policies.insert(route.into(), policy);
+        self
+    }
+
+    /// How much a client may send in a time. Default: as much as it likes.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limit = Some(limit);
         self
     }
 
@@ -348,6 +383,9 @@ impl ServerConfigBuilder {
             errors.push(ConfigError::HandshakeTimeout { timeout, heartbeat: self.heartbeat });
         }
         self.limits.check(&mut errors);
+        if self.rate_limit.is_some_and(|limit| limit.is_zero()) {
+            errors.push(ConfigError::ZeroLimit("rate_limit"));
+        }
         let settings = self.settings();
         let (name, value) = ("dictionary", settings.accepted.plain.len());
         if value > MAX_BODY_LEN {
@@ -373,6 +411,9 @@ impl ServerConfigBuilder {
             serializer: self.serializer,
             compression: self.compression,
             limits: Limits { handshake_timeout, ..self.limits },
+            rate_limit: self.rate_limit,
+            full_policy: self.full_policy,
+            route_policies: self.route_policies,
         }
     }
 }

@@ -162,6 +162,11 @@ impl Engine {
         self.decoder.ready() < self.max_waiting_input as usize
     }
 
+    /// How long the body of the next packet will be, if it is not whole yet.
+    pub(crate) fn announced(&self) -> Option<usize> {
+        self.decoder.announced()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.ending.is_some()
     }

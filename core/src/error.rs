@@ -106,6 +106,9 @@ pub enum CloseReason {
     /// The peer does not read, and the send queue is full.
     #[error("the peer does not read: the send queue is full")]
     SlowPeer,
+    /// The driver saw that the process holds more than it may, and this connection more than its share.
+    #[error("too many bytes wait for this connection")]
+    Overloaded,
     /// The driver saw that a write made no progress in time.
     #[error("a write made no progress in time")]
     WriteTimeout,

@@ -219,7 +219,17 @@ impl Message {
     /// # Errors
     ///
     /// Any but [`MessageError::RouteTooLong`]: the sender is at fault.
-    pub fn decode(mut bytes: Bytes, dictionary: &RouteDictionary, max_inflated: usize) -> Result<Self, MessageError> {
+    pub fn decode(bytes: Bytes, dictionary: &RouteDictionary, max_inflated: usize) -> Result<Self, MessageError> {
+        let compressed = bytes.first().is_some_and(|flags| flags & COMPRESSED != 0);
+        let mut message = Self::decode_head(bytes, dictionary)?;
+        if compressed {
+            message.body = compression::inflate(&message.body, max_inflated)?.into();
+        }
+        Ok(message)
+    }
+
+    /// Reads everything but the body, which stays as it is.
+    pub(crate) fn decode_head(mut bytes: Bytes, dictionary: &RouteDictionary) -> Result<Self, MessageError> {
         if bytes.len() < 2 {
             return Err(MessageError::Truncated);
         }
@@ -251,11 +261,7 @@ impl Message {
             false => Route::default(),
         };
         bytes.advance(at);
-        let body = match flags & COMPRESSED {
-            0 => bytes,
-            _ => Bytes::from(compression::inflate(&bytes, max_inflated)?),
-        };
-        Ok(Self { kind, id, route, error: flags & ERROR != 0, body })
+        Ok(Self { kind, id, route, error: flags & ERROR != 0, body: bytes })
     }
 }
 

@@ -262,6 +262,15 @@ impl PacketDecoder {
         }
     }
 
+    /// How long the body of the packet will be that is not whole yet, if none before it waits and its header is there.
+    pub fn announced(&self) -> Option<usize> {
+        if self.complete > 0 {
+            return None;
+        }
+        let header = PacketHeader::parse(self.buffer.get(..PacketHeader::LEN)?).ok()?;
+        Some(header.body_len)
+    }
+
     /// The bytes held: whole packets that wait and the incomplete rest.
     pub fn buffered(&self) -> usize {
         self.buffer.len()

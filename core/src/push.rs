@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 use once_cell::race::OnceBox;
 
 use crate::{
-    MessageId, MessageType, Route, SendError, ServerConfig,
+    FullPolicy, MessageId, MessageType, Route, SendError, ServerConfig,
     message::{Head, RouteField},
     packet::{MAX_BODY_LEN, PacketHeader, PacketType},
 };
@@ -29,6 +29,7 @@ pub struct EncodedPush(Arc<Encoded>);
 struct Encoded {
     config: ServerConfig,
     route: Route,
+    policy: FullPolicy,
     plain: Bytes,
     // Made for the first client that needs it.
     deflated: OnceBox<Option<Bytes>>,
@@ -52,6 +53,20 @@ impl EncodedPush {
     ///
     /// [`SendError::RouteTooLong`], [`SendError::TooLarge`].
     pub fn new(config: &ServerConfig, route: &Route, body: impl Into<Bytes>) -> Result<Self, SendError> {
+        Self::with_policy(config, route, body, None)
+    }
+
+    /// Encodes a push that has a policy of its own, and not that of its route.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_policy(
+        config: &ServerConfig,
+        route: &Route,
+        body: impl Into<Bytes>,
+        policy: impl Into<Option<FullPolicy>>,
+    ) -> Result<Self, SendError> {
         let plain = body.into();
         if config.dictionary().code(route).is_none() {
             RouteField::text(route).map_err(SendError::from_message)?;
@@ -62,6 +77,7 @@ impl EncodedPush {
         Ok(Self(Arc::new(Encoded {
             config: config.clone(),
             route: route.clone(),
+            policy: policy.into().unwrap_or_else(|| config.full_policy(route)),
             plain,
             deflated: OnceBox::new(),
             browser: OnceBox::new(),
@@ -77,6 +93,11 @@ impl EncodedPush {
     /// The body as it was given.
     pub fn body(&self) -> &Bytes {
         &self.0.plain
+    }
+
+    /// What happens to it when the queue of a connection is full.
+    pub fn policy(&self) -> FullPolicy {
+        self.0.policy
     }
 
     pub(crate) fn is_for(&self, config: &ServerConfig) -> bool {

@@ -3,7 +3,7 @@ use alloc::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
-    EncodedPush, FullPolicy, MessageType, SendError,
+    EncodedPush, FullPolicy, SendError,
     message::{Head, RouteField},
     packet::{MAX_BODY_LEN, PacketHeader, PacketType},
     push::Form,
@@ -21,13 +21,25 @@ pub(crate) struct SendQueue {
     bytes: usize,
     /// The part of them that are pushes.
     push_bytes: usize,
+    pub(crate) losses: PushLosses,
+}
+
+/// Pushes that were taken and never sent, because the queue was full or something newer took their place.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PushLosses {
+    /// Dropped, because there was no room.
+    pub dropped: u64,
+    /// Replaced by a newer push of the same route, under [`FullPolicy::KeepLatest`].
+    pub replaced: u64,
 }
 
 /// A packet that waits.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     content: Content,
-    is_push: bool,
+    /// What may happen to it if it is a push; nothing happens to anything else.
+    policy: Option<FullPolicy>,
     /// The length of the packet.
     len: u32,
 }
@@ -44,21 +56,33 @@ enum Content {
 }
 
 impl Outgoing {
-    fn new(content: Content, is_push: bool, body_len: usize) -> Result<Self, SendError> {
+    fn new(content: Content, policy: Option<FullPolicy>, body_len: usize) -> Result<Self, SendError> {
         match body_len {
-            0..=MAX_BODY_LEN => Ok(Self { content, is_push, len: (PacketHeader::LEN + body_len) as u32 }),
+            0..=MAX_BODY_LEN => Ok(Self { content, policy, len: (PacketHeader::LEN + body_len) as u32 }),
             len => Err(SendError::TooLarge(len)),
         }
     }
 
-    pub(crate) fn message(head: Head, body: Bytes) -> Result<Self, SendError> {
-        let (is_push, len) = (head.kind == MessageType::Push, head.encoded_len() + body.len());
-        Self::new(Content::Message(head, body), is_push, len)
+    /// `policy`: it is a push.
+    pub(crate) fn message(head: Head, body: Bytes, policy: Option<FullPolicy>) -> Result<Self, SendError> {
+        let len = head.encoded_len() + body.len();
+        Self::new(Content::Message(head, body), policy, len)
     }
 
     pub(crate) fn encoded(push: EncodedPush, native: bool) -> Result<Self, SendError> {
-        let len = push.form(native)?.body_len();
-        Self::new(Content::Encoded { push, native }, true, len)
+        let (len, policy) = (push.form(native)?.body_len(), push.policy());
+        Self::new(Content::Encoded { push, native }, Some(policy), len)
+    }
+
+    /// Whether it may be dropped when there is no room.
+    fn is_droppable(&self) -> bool {
+        self.policy.is_some_and(|policy| policy != FullPolicy::Close)
+    }
+
+    /// Whether it takes the place of another one that waits.
+    fn replaces(&self, other: &Self) -> bool {
+        let latest = Some(FullPolicy::KeepLatest);
+        (self.policy, other.policy) == (latest, latest) && self.route() == other.route()
     }
 
     /// What it counts for: many small ones take more memory for themselves than for what they carry.
@@ -104,36 +128,48 @@ impl SendQueue {
     /// Queues a packet that is neither heartbeat nor message. Exempt from every budget.
     pub(crate) fn control(&mut self, kind: PacketType, body: Bytes) {
         let len = (PacketHeader::LEN + body.len()) as u32;
-        self.put(Outgoing { content: Content::Control(kind, body), is_push: false, len });
+        self.put(Outgoing { content: Content::Control(kind, body), policy: None, len });
     }
 
     /// Queues a message. Exempt from the budget of pushes.
     pub(crate) fn message(&mut self, head: Head, body: Bytes) -> Result<(), SendError> {
-        self.put(Outgoing::message(head, body)?);
+        self.put(Outgoing::message(head, body, None)?);
         Ok(())
     }
 
     /// Queues a push if pushes have room, or can be given some.
-    pub(crate) fn push(&mut self, push: Outgoing, max_bytes: usize, policy: FullPolicy) -> Result<(), SendError> {
+    pub(crate) fn push(&mut self, push: Outgoing, max_bytes: usize) -> Result<(), SendError> {
+        if push.policy == Some(FullPolicy::KeepLatest) {
+            self.losses.replaced += self.drop_pushes(|waiting| push.replaces(waiting));
+        }
         let cost = push.cost();
-        if policy == FullPolicy::KeepLatest {
-            self.drop_pushes(|waiting| waiting.route() == push.route());
-        }
-        let mut excess = (self.push_bytes + cost).saturating_sub(max_bytes);
-        if policy != FullPolicy::Close {
-            self.drop_pushes(|waiting| {
-                let dropped = excess > 0;
-                excess = excess.saturating_sub(waiting.cost());
-                dropped
-            });
-        }
+        let excess = (self.push_bytes + cost).saturating_sub(max_bytes);
         // A push that alone is over the budget still passes when no other waits: it could never be sent otherwise.
-        if excess > 0 && self.push_bytes > 0 {
+        if excess > 0 && self.push_bytes > 0 && !self.make_room(excess) {
+            if push.is_droppable() {
+                self.losses.dropped += 1;
+                return Ok(());
+            }
             return Err(SendError::QueueFull(self.push_bytes));
         }
         self.push_bytes += cost;
         self.put(push);
         Ok(())
+    }
+
+    /// Drops the oldest pushes that may be dropped, until so much room was made or no push waits. If neither can be: none.
+    fn make_room(&mut self, mut excess: usize) -> bool {
+        let waiting = self.first.iter().chain(&self.rest);
+        let droppable: usize = waiting.filter(|waiting| waiting.is_droppable()).map(Outgoing::cost).sum();
+        if droppable < excess && droppable < self.push_bytes {
+            return false;
+        }
+        self.losses.dropped += self.drop_pushes(|waiting| {
+            let dropped = excess > 0 && waiting.is_droppable();
+            excess -= if dropped { waiting.cost().min(excess) } else { 0 };
+            dropped
+        });
+        true
     }
 
     fn put(&mut self, packet: Outgoing) {
@@ -145,17 +181,22 @@ impl SendQueue {
         }
     }
 
-    fn drop_pushes(&mut self, mut which: impl FnMut(&Outgoing) -> bool) {
-        let mut freed = 0;
+    /// Returns how many.
+    fn drop_pushes(&mut self, mut which: impl FnMut(&Outgoing) -> bool) -> u64 {
+        let (mut count, mut freed) = (0, 0);
         let mut kept = |packet: &Outgoing| {
-            let dropped = packet.is_push && which(packet);
-            freed += if dropped { packet.cost() } else { 0 };
+            let dropped = which(packet);
+            if dropped {
+                count += 1;
+                freed += packet.cost();
+            }
             !dropped
         };
         self.first = self.first.take().filter(&mut kept);
         self.rest.retain(kept);
         self.bytes -= freed;
         self.push_bytes -= freed;
+        count
     }
 
     /// Appends the next packet to `buf`. Returns its length.
@@ -167,7 +208,7 @@ impl SendQueue {
         let packet = self.first.take().or_else(|| self.rest.pop_front())?;
         let cost = packet.cost();
         self.bytes -= cost;
-        if packet.is_push {
+        if packet.policy.is_some() {
             self.push_bytes -= cost;
         }
         packet.encode(buf);
@@ -191,6 +232,6 @@ impl SendQueue {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { losses: self.losses, ..Self::default() };
     }
 }

@@ -3,15 +3,16 @@ use alloc::{borrow::ToOwned, boxed::Box, sync::Arc, vec::Vec};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    CloseReason, EncodedPush, HandshakeRequest, HandshakeResponse, Instant, Message, MessageId, MessageType,
-    ProtocolError, Route, SendError, ServerConfig,
+    CloseReason, EncodedPush, FullPolicy, HandshakeRequest, HandshakeResponse, Instant, Message, MessageId,
+    MessageType, ProtocolError, PushLosses, RateLimit, Route, SendError, ServerConfig,
     config::Settings,
     engine::Engine,
     heartbeat::Heartbeat,
     message::{Head, RouteField},
-    packet::{Packet, PacketError, PacketType},
+    packet::{Packet, PacketError, PacketHeader, PacketType},
     push::push_head,
     queue::Outgoing,
+    rate::Meter,
 };
 
 /// The server's side of one connection: bytes in, events out; commands in, bytes out. No IO, no clock.
@@ -62,6 +63,9 @@ pub struct ServerConnection {
     state: State,
     /// Requests that were given out and wait for their answer, in order.
     pending: Vec<MessageId>,
+    /// What the client has sent lately, if that is limited.
+    meter: Option<Box<Meter>>,
+    max_queued_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -114,6 +118,14 @@ pub enum ServerEvent {
         /// The body, inflated.
         body: Bytes,
     },
+    /// The client sent more than the [rate limit](RateLimit) allows. This message is not handled, and its body was not looked
+    /// at. A request, which has an id, is to be answered, best with [`ServerConnection::respond_error`].
+    Limited {
+        /// Of a request; [`MessageId::NONE`] if nobody waits for an answer.
+        id: MessageId,
+        /// What it was for.
+        route: Route,
+    },
     /// The connection ended. Always the last event, exactly once.
     Closed(CloseReason),
 }
@@ -122,10 +134,12 @@ pub enum ServerEvent {
 impl ServerConnection {
     /// A connection that was just accepted.
     pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
-        let Settings { limits, heartbeat, .. } = config.settings();
+        let Settings { limits, heartbeat, rate_limit, .. } = config.settings();
         let deadline = now + limits.handshake_timeout;
         let engine = Engine::new(limits, Heartbeat::new(*heartbeat, now), now);
-        Self { engine, state: State::AwaitHandshake { deadline }, pending: Vec::new(), config }
+        let (pending, meter) = (Vec::new(), rate_limit.map(|_| Box::default()));
+        let max_queued_bytes = limits.max_queued_bytes;
+        Self { engine, state: State::AwaitHandshake { deadline }, pending, meter, max_queued_bytes, config }
     }
 
     /// The peer sent these bytes, in any segmentation.
@@ -149,6 +163,10 @@ impl ServerConnection {
         self.engine.handle_timeout(now, beats);
         if beats && self.pending.is_empty() {
             self.pending = Vec::new();
+        }
+        if let (Some(meter), Some(limit)) = (&mut self.meter, &self.config.settings().rate_limit) {
+            meter.forget(limit, now);
+            meter.release();
         }
         match self.state {
             State::AwaitHandshake { deadline }
@@ -207,7 +225,8 @@ impl ServerConnection {
         self.answer(id, true, body)
     }
 
-    /// Sends a push. To send one to many clients, see [`push_encoded`](Self::push_encoded).
+    /// Sends a push, with the [policy](FullPolicy) of its route. To send one to many clients, see
+    /// [`push_encoded`](Self::push_encoded).
     ///
     /// # Errors
     ///
@@ -215,11 +234,26 @@ impl ServerConnection {
     /// and the policy closes such a connection, [`SendError::EmptyPush`], [`SendError::RouteTooLong`],
     /// [`SendError::TooLarge`], [`SendError::Closed`].
     pub fn push(&mut self, route: &Route, body: impl Into<Bytes>) -> Result<(), SendError> {
+        self.push_with_policy(route, body, None)
+    }
+
+    /// Sends a push that has a policy of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn push_with_policy(
+        &mut self,
+        route: &Route,
+        body: impl Into<Bytes>,
+        policy: impl Into<Option<FullPolicy>>,
+    ) -> Result<(), SendError> {
         let native = self.connected_client()?;
         let (body, code) = (body.into(), self.config.dictionary().code(route));
         let deflated = self.config.settings().compression.deflate(native, &body);
         let head = push_head(route, code, deflated.is_some(), native, &body)?;
-        self.queue_push(Outgoing::message(head, deflated.unwrap_or(body))?)
+        let policy = policy.into().unwrap_or_else(|| self.config.full_policy(route));
+        self.queue_push(Outgoing::message(head, deflated.unwrap_or(body), Some(policy))?)
     }
 
     /// Sends a push that was encoded once for many.
@@ -233,6 +267,12 @@ impl ServerConnection {
             return Err(SendError::OtherConfig);
         }
         self.queue_push(Outgoing::encoded(push, native)?)
+    }
+
+    /// From now on lets fewer bytes of pushes wait than the configuration does, or again as many: when the process as a whole
+    /// holds too much. More than the configuration allows are never let.
+    pub fn set_max_queued_bytes(&mut self, bytes: usize) {
+        self.max_queued_bytes = bytes.min(self.config.max_queued_bytes());
     }
 
     /// Throws the client out: running requests are still answered (for at most the close timeout), then the kick goes
@@ -292,7 +332,10 @@ impl ServerConnection {
                     }
                 }
                 None if self.engine.is_closed() => {}
-                None => return None,
+                None => match self.excessive_greeting() {
+                    Some(error) => self.engine.fail(error.into()),
+                    None => return None,
+                },
             }
         }
     }
@@ -331,6 +374,21 @@ impl ServerConnection {
         self.engine.is_closed()
     }
 
+    /// Whether the handshake is finished, and messages may go both ways.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.state, State::Working { .. } | State::Kicking { .. })
+    }
+
+    /// The pushes that were taken and never sent, since the beginning.
+    pub fn push_losses(&self) -> PushLosses {
+        self.engine.queue.losses
+    }
+
+    /// How many packets were over the [rate limit](RateLimit), since the beginning.
+    pub fn limited_packets(&self) -> u64 {
+        self.meter.as_ref().map_or(0, |meter| meter.limited())
+    }
+
     /// How many requests wait for their answer.
     pub fn pending_requests(&self) -> usize {
         self.pending.len()
@@ -353,8 +411,26 @@ impl ServerConnection {
 }
 
 impl ServerConnection {
+    /// A client that has not finished its handshake has nothing long to say: what it announces is not waited for.
+    fn excessive_greeting(&self) -> Option<PacketError> {
+        let max = self.config.settings().limits.max_handshake_size;
+        let len = self.engine.announced().filter(|len| *len > max && !self.is_connected())?;
+        Some(PacketError::TooLarge { len, max })
+    }
+
+    /// Counts a packet. Whether it is over the limit.
+    fn is_limited(&mut self, packet: &Packet) -> bool {
+        let (Some(meter), Some(limit)) = (&mut self.meter, &self.config.settings().rate_limit) else {
+            return false;
+        };
+        !meter.pass(limit, PacketHeader::LEN + packet.body.len(), self.engine.now())
+    }
+
     fn handle_packet(&mut self, packet: Packet) -> Option<ServerEvent> {
+        let is_limited = self.is_limited(&packet);
         match (packet.kind, &self.state) {
+            (PacketType::Data, State::Working { .. }) if is_limited => self.limit_data(packet.body),
+            (PacketType::Handshake, State::AwaitAck { .. } | State::Working { .. }) if is_limited => None,
             (PacketType::Handshake, _) => self.handle_handshake(&packet.body),
             (PacketType::HandshakeAck, State::AwaitAck { native, .. }) => {
                 self.state = State::Working { native: *native };
@@ -415,6 +491,27 @@ impl ServerConnection {
         }
     }
 
+    /// Reads no more of a message than an answer needs.
+    fn limit_data(&mut self, body: Bytes) -> Option<ServerEvent> {
+        let settings = self.config.settings();
+        let message = match Message::decode_head(body, &settings.dictionary) {
+            Ok(message) => message,
+            Err(error) => {
+                self.engine.fail(error.into());
+                return None;
+            }
+        };
+        let Message { kind, id, route, .. } = message;
+        let is_told = !settings.rate_limit.is_some_and(RateLimit::is_silent);
+        if !is_told || !matches!(kind, MessageType::Request | MessageType::Notify) {
+            return None;
+        }
+        if !id.is_none() {
+            self.pending.push(id);
+        }
+        Some(ServerEvent::Limited { id, route })
+    }
+
     fn refuse(&mut self, native: bool, reason: CloseReason) {
         self.engine.queue.control(PacketType::Handshake, self.config.handshake_answer(false, native));
         self.engine.close(reason, self.engine.now() + self.config.close_timeout());
@@ -448,8 +545,7 @@ impl ServerConnection {
     }
 
     fn queue_push(&mut self, push: Outgoing) -> Result<(), SendError> {
-        let limits = &self.config.settings().limits;
-        let queued = self.engine.queue.push(push, limits.max_queued_bytes, limits.full_policy);
+        let queued = self.engine.queue.push(push, self.max_queued_bytes);
         if let Err(SendError::QueueFull(_)) = queued {
             self.abort(CloseReason::SlowPeer);
         }

@@ -4,6 +4,7 @@
 mod app {
     mod cluster;
     mod ending;
+    mod limits;
     mod pushes;
     mod runtime;
     mod sessions;

@@ -6,5 +6,7 @@ mod pair {
     mod heartbeat;
     mod limits;
     mod messages;
+    mod policies;
+    mod rates;
     mod support;
 }

@@ -25,6 +25,7 @@ use crate::{
         lane::{Guard, Job, Lane, LaneKey, Lanes, RunningJob},
         sys::{self, Watched},
     },
+    push::Content,
     remote::RemoteContext,
 };
 
@@ -52,8 +53,8 @@ pub(crate) struct Intake<R: Runtime> {
 impl<R: Runtime> Intake<R> {
     /// A push to a user (section 9.4).
     pub(crate) fn push(&self, push: Push, reply: Option<ReplyTo>) {
-        let Push { route, uid, data } = push;
-        let pushed = self.session(&uid).and_then(|session| Ok(session.push(route.as_str(), data)?));
+        let content = Content::received(push.data.clone(), push.on_full());
+        let pushed = self.session(&push.uid).and_then(|session| Ok(session.push(push.route, content)?));
         self.answer(reply, pushed.map(|()| Bytes::from_static(ACK)), "a push of another server was dropped");
     }
 

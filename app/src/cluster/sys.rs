@@ -20,6 +20,7 @@ use crate::{
     cluster::{Origin, Shared},
     handler::Reply,
     hook::{BoxFuture, catch_panic},
+    push::Content,
 };
 
 type SysRemote = fn(Server, Bytes, Arc<Origin>) -> Reply;
@@ -74,8 +75,9 @@ fn kick(server: &Server, data: Bytes) -> Result<Bytes, Error> {
 }
 
 async fn multicast(server: &Server, data: Bytes) -> Result<Bytes, Error> {
-    let Multicast { route, data, uids } = decode(data)?;
-    let uids = server.push_to_local_users(uids.iter(), route.as_str(), data).await?;
+    let asked: Multicast = decode(data)?;
+    let content = Content::received(asked.data.clone(), asked.on_full());
+    let uids = server.push_to_local_users(asked.uids.iter(), asked.route, content).await?;
     let uids = uids.iter().map(|uid| uid.to_string()).collect();
     Ok(Unreached { uids }.encode_to_vec().into())
 }

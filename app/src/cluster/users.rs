@@ -12,7 +12,7 @@ use crate::{
     Error, IntoBody, PushError, Rpc, Server,
     cluster::{Origin, Shared},
     group::Members,
-    push,
+    push::{self, Content},
 };
 
 /// Users by their uids, wherever they are bound on frontends of one type (specification, section 13.4).
@@ -53,9 +53,9 @@ impl Users {
         body: impl IntoBody,
     ) -> Result<Vec<Arc<str>>, PushError> {
         let route = route.into();
-        let body = push::encode(&self.server, &route, body)?;
+        let push = push::encode(&self.server, &route, body)?;
         let uids: Vec<Arc<str>> = uids.iter().map(|uid| Arc::from(uid.as_ref())).collect();
-        self.push_encoded(uids.iter(), route, body).await
+        self.push_encoded(uids.iter(), route, push).await
     }
 
     /// Pushes to the members of a group. Returns those that were not reached.
@@ -70,10 +70,10 @@ impl Users {
         body: impl IntoBody,
     ) -> Result<Vec<Arc<str>>, Error> {
         let route = route.into();
-        let body = push::encode(&self.server, &route, body)?;
+        let push = push::encode(&self.server, &route, body)?;
         Ok(match self.server.groups().shared_members(group).await? {
-            Members::Memory(members) => self.push_encoded(members.iter(), route, body).await?,
-            Members::Shared(members) => self.push_encoded(members.iter(), route, body).await?,
+            Members::Memory(members) => self.push_encoded(members.iter(), route, push).await?,
+            Members::Shared(members) => self.push_encoded(members.iter(), route, push).await?,
         })
     }
 
@@ -81,11 +81,11 @@ impl Users {
         &self,
         uids: impl Iterator<Item = &Arc<str>> + Send,
         route: Route,
-        body: Bytes,
+        push: Content,
     ) -> Result<Vec<Arc<str>>, PushError> {
         let here = &*self.frontend_type == self.server.server_type();
         let uids = if here {
-            self.server.push_to_local_users(uids, route.clone(), body.clone()).await?
+            self.server.push_to_local_users(uids, route.clone(), push.clone()).await?
         } else {
             uids.cloned().collect()
         };
@@ -93,8 +93,8 @@ impl Users {
             return Ok(uids);
         };
         let route = route.as_str().ok_or_else(|| PushError::Body("the route is no text".to_owned()))?;
-        let uids = self.multicast(shared, uids, route, &body).await;
-        self.push_one_by_one(shared, uids, route, &body).await
+        let uids = self.multicast(shared, uids, route, &push).await;
+        self.push_one_by_one(shared, uids, route, &push).await
     }
 
     /// One message to each frontend that understands it. Returns those that none of them has.
@@ -103,7 +103,7 @@ impl Users {
         shared: &Arc<Shared>,
         mut uids: Vec<Arc<str>>,
         route: &str,
-        body: &Bytes,
+        push: &Content,
     ) -> Vec<Arc<str>> {
         let servers = shared.servers();
         let frontends: Vec<_> = self.frontends(&servers, shared).filter(|server| server.is_cereus()).collect();
@@ -113,8 +113,9 @@ impl Users {
             let rest = uids.split_off(uids.len().min(MAX_UIDS));
             let message = Multicast {
                 route: route.to_owned(),
-                data: body.clone(),
+                data: push.body.clone(),
                 uids: uids.iter().map(|uid| uid.to_string()).collect(),
+                on_full: push.on_full(),
             };
             let data = Bytes::from(message.encode_to_vec());
             let calls: Vec<_> =
@@ -146,16 +147,17 @@ impl Users {
         shared: &Arc<Shared>,
         uids: Vec<Arc<str>>,
         route: &str,
-        body: &Bytes,
+        push: &Content,
     ) -> Result<Vec<Arc<str>>, PushError> {
         let mut missed = Vec::new();
         if uids.is_empty() || !self.frontends(&shared.servers(), shared).any(|server| !server.is_cereus()) {
             return Ok(uids);
         }
         for uid in uids {
-            let push = Push { route: route.to_owned(), uid: uid.to_string(), data: body.clone() };
+            let (data, on_full) = (push.body.clone(), push.on_full());
+            let message = Push { route: route.to_owned(), uid: uid.to_string(), data, on_full };
             let sent = match self.address(shared, &uid).await {
-                Some(to) => shared.send(to, Kind::Push, push.encode_to_vec().into()).is_ok(),
+                Some(to) => shared.send(to, Kind::Push, message.encode_to_vec().into()).is_ok(),
                 None => false,
             };
             if !sent {

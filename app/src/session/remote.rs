@@ -11,6 +11,7 @@ use prost::Message;
 use crate::{
     Error, Kicking, PushError, Rpc, Session,
     cluster::{Origin, Shared},
+    push::Content,
     session::OnClose,
 };
 
@@ -61,11 +62,12 @@ impl Remote {
         shared.watch_session(&self.rpc(session), &self.frontend, self.session.get(), callback).await
     }
 
-    pub(super) fn push(&self, session: &Session, route: &Route, body: Bytes) -> Result<(), PushError> {
+    pub(super) fn push(&self, session: &Session, route: &Route, push: Content) -> Result<(), PushError> {
         let (shared, frontend) = self.reach(session)?;
         let uid = session.uid().ok_or(PushError::NoUser)?;
         let route = route.as_str().ok_or_else(|| PushError::Body("the route is no text".to_owned()))?;
-        let push = Push { route: route.to_owned(), uid: uid.to_string(), data: body };
+        let on_full = push.on_full();
+        let push = Push { route: route.to_owned(), uid: uid.to_string(), data: push.body, on_full };
         let to = match shared.bus.addressing() {
             Addressing::Servers => Address::Server(frontend),
             _ => Address::User { frontend_type: frontend.server_type.as_str().into(), uid },
@@ -76,9 +78,9 @@ impl Remote {
         })
     }
 
-    pub(super) async fn push_wait(&self, session: &Session, route: &Route, body: Bytes) -> Result<(), PushError> {
+    pub(super) async fn push_wait(&self, session: &Session, route: &Route, push: Content) -> Result<(), PushError> {
         loop {
-            match self.push(session, route, body.clone()) {
+            match self.push(session, route, push.clone()) {
                 Err(PushError::Full) => {}
                 result => return result,
             }

@@ -17,12 +17,48 @@ pub struct Multicast {
     pub data: ::prost::bytes::Bytes,
     #[prost(string, repeated, tag = "3")]
     pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "OnFull", tag = "4")]
+    pub on_full: i32,
 }
 /// The users that it did not reach there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Unreached {
     #[prost(string, repeated, tag = "1")]
     pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What happens to a push whose client does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnFull {
+    /// What the frontend says of its route.
+    RoutePolicy = 0,
+    Close = 1,
+    DropOldest = 2,
+    KeepLatest = 3,
+}
+impl OnFull {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::RoutePolicy => "ROUTE_POLICY",
+            Self::Close => "CLOSE",
+            Self::DropOldest => "DROP_OLDEST",
+            Self::KeepLatest => "KEEP_LATEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUTE_POLICY" => Some(Self::RoutePolicy),
+            "CLOSE" => Some(Self::Close),
+            "DROP_OLDEST" => Some(Self::DropOldest),
+            "KEEP_LATEST" => Some(Self::KeepLatest),
+            _ => None,
+        }
+    }
 }
 /// The documentation of a server's handlers and remotes, as JSON.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -118,6 +154,9 @@ pub struct Push {
     pub uid: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "3")]
     pub data: ::prost::bytes::Bytes,
+    /// Only Cereus servers say it; others skip it.
+    #[prost(enumeration = "OnFull", tag = "15")]
+    pub on_full: i32,
 }
 /// The session that a request belongs to.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use cereus_app::{Server, Service};
+use cereus_app::{Error, FullPolicy, OnFull, Raw, Server, Service, Session};
 use cereus_cluster::{Bus, BusEvent, Kind, Registry, ServerInfo, protos::Push};
 use cereus_core::{ClientEvent, CloseReason};
 use cereus_transports::rt::Runtime;
@@ -113,4 +113,24 @@ fn one_message_goes_to_each_cereus_frontend_and_one_for_each_user_to_others() {
     let [(Kind::Push, payload)] = &heard[..] else { panic!("{heard:?}") };
     let push = Push::decode(payload.clone()).unwrap();
     assert_eq!((push.route.as_str(), push.uid.as_str(), &push.data[..]), ("onPush", "go-user", &b"x"[..]));
+}
+
+/// The frontend knows how a push of a backend wants to be treated.
+#[test]
+fn the_policy_of_a_push_travels_to_the_frontend() {
+    async fn spam(session: Session) -> Result<Raw, Error> {
+        for number in 0..200_u32 {
+            session.push("on.number", OnFull(FullPolicy::KeepLatest, number.to_string().into_bytes()))?;
+        }
+        Ok(Raw("done".into()))
+    }
+    let world = World::new();
+    let (gate, _) = world.frontend("g1", 3250, world.app("gate").service(Service::new("door").request("login", login)));
+    world.backend("r1", world.app("room").service(Service::new("room").request("spam", spam)));
+    let client = world.client(3250);
+    assert_eq!(client.ask("door.login", "u1"), Ok("in".into()));
+    client.ask("room.room.spam", "").expect("it can push");
+    world.runtime.run_idle();
+    // All came before the frontend wrote the first one.
+    assert_eq!((gate.stats().replaced_pushes, client.pushes()), (199, vec!["199".into()]));
 }
