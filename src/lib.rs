@@ -37,14 +37,16 @@
 //! - The messages of one session are handled in the order they were sent, those of different sessions in parallel.
 //! - Every request gets exactly one answer: a reply, an error, or the end of the connection.
 //! - A slow or stalled client delays nobody else; every queue and every wait has a bound, and the bound is a setting.
-//! - No input from the network can panic the process or make it hold more than the settings allow.
+//! - No input from the network can panic the process or make it hold more than the settings allow: [all of them](limits).
 //! - A handler that has started runs to its end, unless its deadline cuts it at an `.await`.
 //! - A call to another server has exactly one end, at its deadline if not before.
+
+pub mod limits;
 
 pub use cereus_app::*;
 pub use cereus_cluster as cluster;
 pub use cereus_core as core;
-pub use cereus_core::{Compression, FullPolicy, RouteDictionary};
+pub use cereus_core::{Compression, RouteDictionary};
 pub use cereus_transports as transports;
 #[cfg(feature = "websocket")]
 pub use cereus_transports::WebSocket;
