@@ -1,7 +1,6 @@
 //! Cereus on tokio: the [runtime seam](cereus_transports::rt), and [`serve`].
 
 use std::{
-    future::Future,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -42,25 +41,20 @@ pub async fn serve(
 #[cfg(all(feature = "serve", unix))]
 async fn signals<T>(server: cereus_app::Server) -> T {
     use cereus_app::Signal;
+    use futures_lite::future::{or, pending};
     use tokio::signal::unix::{SignalKind, signal};
 
-    let listened = [
-        (SignalKind::terminate(), Signal::Terminate),
-        (SignalKind::interrupt(), Signal::Interrupt),
-        (SignalKind::quit(), Signal::Interrupt),
-    ];
-    // One that cannot be listened for does what it always does.
-    let mut listened: Vec<_> =
-        listened.into_iter().filter_map(|(kind, asks)| Some((signal(kind).ok()?, asks))).collect();
-    std::future::poll_fn(|cx| {
-        for (signal, asks) in &mut listened {
-            while signal.poll_recv(cx).is_ready() {
-                server.signal(*asks);
+    let hand_on = async |kind, asks| {
+        // One that cannot be listened for does what it always does.
+        if let Ok(mut signals) = signal(kind) {
+            while signals.recv().await.is_some() {
+                server.signal(asks);
             }
         }
-        Poll::Pending
-    })
-    .await
+        pending().await
+    };
+    let quick = or(hand_on(SignalKind::interrupt(), Signal::Interrupt), hand_on(SignalKind::quit(), Signal::Interrupt));
+    or(hand_on(SignalKind::terminate(), Signal::Terminate), quick).await
 }
 
 /// Hands Ctrl-C on. Never ends.
@@ -80,14 +74,9 @@ pub struct Tokio {
 
 impl Tokio {
     /// A runtime whose clock begins now.
+    #[expect(clippy::new_without_default, reason = "it looks at the clock")]
     pub fn new() -> Self {
         Self { epoch: time::Instant::now() }
-    }
-}
-
-impl Default for Tokio {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -117,8 +106,7 @@ impl rt::Connector for Tokio {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
         let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Stream(stream))
+        stream.set_nodelay(true).map(|()| Stream(stream))
     }
 }
 
@@ -150,8 +138,7 @@ impl rt::Listener for Listener {
 
     async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok((Stream(stream), peer))
+        stream.set_nodelay(true).map(|()| (Stream(stream), peer))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -5,7 +5,7 @@ use cereus::{App, Error, Raw, Server, Service, Session};
 use crate::{
     Services,
     client::Client,
-    support::{Meeting, Running},
+    support::{Meeting, On, Running},
 };
 
 async fn everything(session: Session, Raw(uid): Raw) -> Result<Raw, Error> {
@@ -27,14 +27,15 @@ async fn group(server: Server, Raw(text): Raw) -> Result<(), Error> {
     server.users("gate").push_to_group("all", "onGroup", text.to_vec()).await.map(drop)
 }
 
-fn check(meeting: &Meeting) {
+fn check(meeting: &Meeting, on: On) {
     let gate = |id| {
-        Running::frontend(App::new(()).server_type("gate").groups(meeting.etcd().groups()).cluster(meeting.cluster(id)))
+        let app = App::new(()).server_type("gate").groups(meeting.etcd().groups()).cluster(meeting.cluster(id));
+        Running::start_on(on, app, true)
     };
     let fronts = ["g1", "g2"].map(gate);
     let service = Service::new("room").request("all", everything).request("leave", leave).notify("group", group);
     let room = App::new(()).server_type("room").service(service).groups(meeting.etcd().groups());
-    let room = Running::backend(room.cluster(meeting.cluster("r1")));
+    let room = Running::start_on(on, room.cluster(meeting.cluster("r1")), false);
     fronts.iter().for_each(|front| front.wait_for("r1", true));
     ["g1", "g2"].iter().for_each(|id| room.wait_for(id, true));
 
@@ -74,10 +75,25 @@ fn check(meeting: &Meeting) {
 
 #[test]
 fn over_nats_and_etcd() {
-    check(&Services::start().over_nats());
+    check(&Services::start().over_nats(), On::Tokio);
 }
 
 #[test]
 fn over_grpc_and_etcd() {
-    check(&Services::start().over_grpc());
+    check(&Services::start().over_grpc(), On::Tokio);
+}
+
+#[test]
+fn over_nats_and_etcd_under_smol() {
+    check(&Services::start().over_nats(), On::Smol);
+}
+
+#[test]
+fn over_nats_and_etcd_under_async_std() {
+    check(&Services::start().over_nats(), On::AsyncStd);
+}
+
+#[test]
+fn over_grpc_and_etcd_under_smol() {
+    check(&Services::start().over_grpc(), On::Smol);
 }

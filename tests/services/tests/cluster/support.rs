@@ -59,6 +59,14 @@ impl Meeting {
     }
 }
 
+/// What a server runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum On {
+    Tokio,
+    Smol,
+    AsyncStd,
+}
+
 /// A server that is ready. Dropped, it is shut down and waited for.
 pub(crate) struct Running {
     pub(crate) server: Server,
@@ -78,6 +86,11 @@ impl Running {
     }
 
     fn start<S: Send + Sync + 'static>(app: App<S>, frontend: bool) -> Self {
+        Self::start_on(On::Tokio, app, frontend)
+    }
+
+    /// Starts a server on a runtime. The libraries of NATS, etcd and gRPC always run on tokio.
+    pub(crate) fn start_on<S: Send + Sync + 'static>(on: On, app: App<S>, frontend: bool) -> Self {
         let server = app.build().expect("the app is right");
         let serving = server.clone();
         let (failed, failure) = mpsc::channel();
@@ -86,7 +99,11 @@ impl Running {
         let handle = runtime.handle().clone();
         let thread = thread::spawn(move || {
             let endpoints = frontend.then(|| Tcp::bind("127.0.0.1:0"));
-            let ended = runtime.block_on(cereus::serve(cereus::tokio::Tokio::new(), serving, endpoints));
+            let ended = match on {
+                On::Tokio => runtime.block_on(cereus::serve(cereus::tokio::Tokio::new(), serving, endpoints)),
+                On::Smol => smol::block_on(cereus::serve(cereus::smol::Smol::new(), serving, endpoints)),
+                On::AsyncStd => smol::block_on(cereus::serve(cereus::async_std::AsyncStd::new(), serving, endpoints)),
+            };
             if let Err(error) = ended {
                 let _ = failed.send(error.to_string());
             }
