@@ -440,7 +440,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         if !self.admitted.is_authenticated() && self.connection.is_connected() {
             self.admitted.authenticated();
         }
-        if self.admitted.holds(self.connection.buffered() + self.out.len()) {
+        if self.admitted.holds(self.connection.buffered() + self.handlers.buffered() + self.out.len()) {
             self.connection.abort(CloseReason::Overloaded);
             self.break_off();
         }

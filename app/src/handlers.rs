@@ -26,6 +26,8 @@ pub(crate) struct Handlers {
 struct Message {
     running: Running,
     what: What,
+    /// The length of the body, inflated, that the handler may still have.
+    body_len: usize,
 }
 
 /// What to do with a result.
@@ -59,6 +61,11 @@ impl Handlers {
         self.running.is_empty()
     }
 
+    /// The bytes of the bodies that they were given.
+    pub(crate) fn buffered(&self) -> usize {
+        self.running.iter().map(|message| message.body_len).sum()
+    }
+
     /// When the first of them is cut.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.running.iter().map(|message| message.running.deadline).min()
@@ -75,7 +82,7 @@ impl Handlers {
     pub(crate) fn poll(&mut self, connection: &mut ServerConnection, cx: &mut TaskContext<'_>, now: Instant) -> bool {
         let mut progress = false;
         let mut index = 0;
-        while let Some(Message { running, what }) = self.running.get_mut(index) {
+        while let Some(Message { running, what, .. }) = self.running.get_mut(index) {
             match running.poll(what.name(self.session.server().router()), cx, now) {
                 Poll::Pending => index += 1,
                 Poll::Ready(result) => {
@@ -139,7 +146,8 @@ impl Handlers {
                 false => Err(Error::new(Error::BAD_REQUEST, "handshake refused")),
             }
         });
-        self.run(Message { running: Running { future, deadline }, what: What::Handshake }, connection, cx, now);
+        let running = Running { future, deadline };
+        self.run(Message { running, what: What::Handshake, body_len: 0 }, connection, cx, now);
         true
     }
 
@@ -169,7 +177,7 @@ impl Handlers {
         }
         self.number += 1;
         let server = self.session.server();
-        let deadline = now + server.target_deadline(target);
+        let (deadline, body_len) = (now + server.target_deadline(target), body.len());
         let context = Context::new(self.session.clone(), route, id, body, self.number, deadline);
         let what = What::Message { target, id };
         let start = || match target {
@@ -177,7 +185,7 @@ impl Handlers {
             Target::Forward(forward) => cluster::forward(context, forward, deadline),
         };
         let running = Running::start(what.name(server.router()), start, deadline);
-        self.run(Message { running, what }, connection, cx, now);
+        self.run(Message { running, what, body_len }, connection, cx, now);
         true
     }
 
@@ -209,7 +217,7 @@ impl Handlers {
     /// to be polled again at [`deadline`](Self::deadline).
     pub(crate) fn poll_detached(&mut self, cx: &mut TaskContext<'_>, now: Instant) -> Poll<()> {
         let router = self.session.server().router();
-        self.running.retain_mut(|Message { running, what }| running.poll(what.name(router), cx, now).is_pending());
+        self.running.retain_mut(|Message { running, what, .. }| running.poll(what.name(router), cx, now).is_pending());
         if self.running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
