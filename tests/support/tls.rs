@@ -1,4 +1,5 @@
 //! The certificate of the tests' servers, and clients that trust it.
+#![allow(dead_code)] // Every test that includes this file uses a part of it.
 
 use std::{
     io::{self, Read, Write},
@@ -15,7 +16,7 @@ use rustls::{
 };
 
 /// A certificate that signs itself, and its key.
-fn certificate() -> &'static (String, String) {
+pub(crate) fn certificate() -> &'static (String, String) {
     static CERTIFICATE: OnceLock<(String, String)> = OnceLock::new();
     CERTIFICATE.get_or_init(|| {
         let key = KeyPair::generate().unwrap();

@@ -1,9 +1,10 @@
-//! Servers of clusters that `forward` and `in-process` of cereus-bench compare.
+//! Servers that `forward`, `in-process` and `stalled` of cereus-bench load.
 //!
 //! ```text
 //! cereus-bench-servers frontend nats://127.0.0.1:4222 127.0.0.1:0
 //! cereus-bench-servers responder pitaya/servers/room/r1 64 127.0.0.1:4222
 //! cereus-bench-servers in-process 127.0.0.1:0
+//! cereus-bench-servers pushing keep-latest 1024 127.0.0.1:0
 //! ```
 //!
 //! Each prints `listening on <address>` and runs until it is killed. `TOKIO_WORKER_THREADS` sets the threads.
@@ -11,6 +12,7 @@
 mod fixed;
 mod frontend;
 mod in_process;
+mod pushing;
 mod responder;
 
 use std::error::Error;
@@ -28,7 +30,12 @@ async fn main() -> ExitCode {
         ["frontend", nats, address] => frontend::serve(nats, address).await,
         ["responder", subject, bytes, nats] => responder::answer(subject, bytes, nats).await,
         ["in-process", address] => in_process::serve(address).await,
-        _ => Err("usage: frontend NATS ADDRESS, responder SUBJECT BYTES NATS, or in-process ADDRESS".into()),
+        ["pushing", policy, bytes, address] => pushing::serve(policy, bytes, address).await,
+        _ => Err(
+            "usage: frontend NATS ADDRESS, responder SUBJECT BYTES NATS, in-process ADDRESS, or pushing POLICY BYTES \
+                  ADDRESS"
+                .into(),
+        ),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
