@@ -195,6 +195,18 @@ fn the_dictionary_on_the_wire() {
 }
 
 #[test]
+fn the_big_message_can_be_another() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("big.bin");
+    fs::write(&file, "of some suite").unwrap();
+    let mut arguments = read("--host 127.0.0.1 --json 0 --protobuf 0").unwrap().unwrap();
+    arguments.big_message = Some(file.display().to_string());
+    let [_, (server, endpoints)] = build(&arguments).unwrap();
+    let running = Running::start(Runtime::Tokio, server, endpoints);
+    let mut client = Client::connect_native(running.endpoint());
+    assert_eq!(client.request("connector.getbigmessage", "").unwrap(), "of some suite");
+}
+
+#[test]
 fn ports_are_as_documented() {
     let ports = |line: &str| {
         let arguments = read(line).unwrap().unwrap();
@@ -221,4 +233,6 @@ fn mistakes_are_told() {
     let arguments = read("--cert missing.pem --key missing.key").unwrap().unwrap();
     let error = build(&arguments).err().unwrap().to_string();
     assert!(error.starts_with("missing.pem cannot be read: "), "{error}");
+    let error = build(&read("--big missing.bin").unwrap().unwrap()).err().unwrap().to_string();
+    assert!(error.starts_with("missing.bin cannot be read: "), "{error}");
 }

@@ -6,6 +6,7 @@ The two servers that the test suites of Pitaya's client libraries talk to.
     --host HOST        where to listen            (default: 0.0.0.0)
     --json PORT        WebSocket with JSON; TCP, TLS and WSS are at the next ports     (default: 3250)
     --protobuf PORT    WebSocket with protobuf; TCP, TLS and WSS are at the next ports (default: 3350)
+    --big FILE         what connector.getbigmessage answers: a BigMessage that some suite expects, encoded
     --cert FILE        the chain of certificates, PEM: opens TLS and WSS, which are closed without it
     --key FILE         its private key, PEM
     --help
@@ -19,6 +20,7 @@ pub(crate) struct Arguments {
     pub(crate) host: String,
     pub(crate) json: u16,
     pub(crate) protobuf: u16,
+    pub(crate) big_message: Option<String>,
     /// The files of a chain and its key.
     pub(crate) certificate: Option<(String, String)>,
 }
@@ -26,7 +28,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// `None`: help is asked for.
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut read = Self { host: "0.0.0.0".to_owned(), json: 3250, protobuf: 3350, certificate: None };
+        let host = "0.0.0.0".to_owned();
+        let mut read = Self { host, json: 3250, protobuf: 3350, big_message: None, certificate: None };
         let (mut chain, mut key) = (None, None);
         while let Some(argument) = arguments.next() {
             let mut value = || {
@@ -37,6 +40,7 @@ impl Arguments {
                 "--host" => read.host = value()?,
                 "--json" => read.json = port(&value()?)?,
                 "--protobuf" => read.protobuf = port(&value()?)?,
+                "--big" => read.big_message = Some(value()?),
                 "--cert" => chain = Some(value()?),
                 "--key" => key = Some(value()?),
                 "--help" | "-h" => return Ok(None),

@@ -11,7 +11,8 @@
 //! | protobuf | 3350 | 3351 | 3352 | 3353 |
 //!
 //! The suites of libpitaya connect to TCP and TLS by the name `libpitaya-tests.tfgco.com`: it has to be this machine for them, and
-//! the certificate is the one in their `fixtures/server`. Browsers connect to WebSocket and WSS, from pages of any origin.
+//! the certificate is the one in their `fixtures/server`. What they want to read in a `BigMessage` is theirs, too: `--big` takes
+//! a file with it, encoded. Browsers connect to WebSocket and WSS, from pages of any origin.
 //!
 //! | route | with JSON | with protobuf |
 //! | --- | --- | --- |
@@ -34,7 +35,7 @@ mod connector;
 mod json;
 pub(crate) mod protobuf;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, fs, process::ExitCode};
 
 use cereus::{App, Endpoint, Server, Tcp, TlsConfig, WebSocket};
 use tokio::task::JoinSet;
@@ -84,6 +85,8 @@ async fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 pub(crate) fn build(arguments: &Arguments) -> Result<[ToServe; 2], Box<dyn Error>> {
     let files = arguments.certificate.as_ref();
     let tls = files.map(|(chain, key)| TlsConfig::from_files(chain, key)).transpose()?;
+    let read = |file: &String| fs::read(file).map_err(|error| format!("{file} cannot be read: {error}"));
+    let big_message = arguments.big_message.as_ref().map(read).transpose()?;
     let server = |app: App<()>, name: &'static str| {
         let app = app.server_type("connector").on_listening(move |endpoints| {
             endpoints.iter().for_each(|endpoint| println!("{name} on {endpoint}"));
@@ -92,7 +95,7 @@ pub(crate) fn build(arguments: &Arguments) -> Result<[ToServe; 2], Box<dyn Error
     };
     Ok([
         (server(json::app(), "JSON")?, endpoints(&arguments.host, arguments.json, tls.as_ref())),
-        (server(protobuf::app(), "protobuf")?, endpoints(&arguments.host, arguments.protobuf, tls.as_ref())),
+        (server(protobuf::app(big_message), "protobuf")?, endpoints(&arguments.host, arguments.protobuf, tls.as_ref())),
     ])
 }
 

@@ -1,16 +1,19 @@
 //! The server that speaks protobuf.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, future::ready};
 
-use cereus::{App, Error, Protobuf, ProtobufSerializer, Session};
+use cereus::{App, Error, Protobuf, ProtobufSerializer, Raw, Session};
+use prost::Message;
 
 use super::connector::{PUSH, service};
 
-pub(crate) fn app() -> App<()> {
+/// With another message than its own, encoded.
+pub(crate) fn app(big: Option<Vec<u8>>) -> App<()> {
+    let big = Raw(big.unwrap_or_else(|| big_message().encode_to_vec()).into());
     let connector = service()
         .request("getsessiondata", session_data)
         .request("setsessiondata", set_session_data)
-        .request("getbigmessage", big_message)
+        .request("getbigmessage", move || ready(big.clone()))
         .notify("notifysessiondata", push_session_data)
         .request("kickme", kick);
     App::new(())
@@ -19,13 +22,13 @@ pub(crate) fn app() -> App<()> {
         .dictionary([("connector.getsessiondata", 1), ("connector.setsessiondata", 2)])
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct SessionData {
     #[prost(string, tag = "1")]
     pub(crate) data: String,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct Response {
     #[prost(int32, tag = "1")]
     pub(crate) code: i32,
@@ -33,7 +36,7 @@ pub(crate) struct Response {
     pub(crate) msg: String,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct BigMessage {
     #[prost(string, tag = "1")]
     pub(crate) code: String,
@@ -41,7 +44,7 @@ pub(crate) struct BigMessage {
     pub(crate) response: Option<BigMessageResponse>,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct BigMessageResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) player: Option<PlayerResponse>,
@@ -51,7 +54,7 @@ pub(crate) struct BigMessageResponse {
     pub(crate) chests: Vec<String>,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct PlayerResponse {
     #[prost(string, tag = "1")]
     pub(crate) public_id: String,
@@ -65,7 +68,7 @@ pub(crate) struct PlayerResponse {
     pub(crate) health: f64,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct Npc {
     #[prost(string, tag = "1")]
     pub(crate) name: String,
@@ -98,7 +101,7 @@ async fn push_session_data(session: Session) -> Result<(), Error> {
     Ok(session.push(PUSH, Protobuf(the_session_data()))?)
 }
 
-async fn big_message() -> Protobuf<BigMessage> {
+fn big_message() -> BigMessage {
     let player = PlayerResponse {
         public_id: "0d2f8a61-player".to_owned(),
         access_token: "9b1c44e7-token".to_owned(),
@@ -119,7 +122,7 @@ async fn big_message() -> Protobuf<BigMessage> {
         npcs: (1..=5).map(npc).collect(),
         chests: (1..=12).map(|chest| format!("a chest with the number {chest}")).collect(),
     };
-    Protobuf(BigMessage { code: "ABC-200".to_owned(), response: Some(response) })
+    BigMessage { code: "ABC-200".to_owned(), response: Some(response) }
 }
 
 async fn kick(session: Session) -> Protobuf<Response> {
