@@ -118,8 +118,8 @@ impl Endpoint {
     /// has the other one within.
     ///
     /// It is asked for each connection, once its peer is known, and refuses him with an error. Layers are around each other
-    /// in the order in which they are given, [`tls`](Self::tls) among them: one that comes before it sees what was encrypted, one
-    /// that comes after it what goes over the network. A PROXY header is seen by none.
+    /// in the order in which they are given, `tls` among them: one that comes before it sees what was encrypted, one that comes
+    /// after it what goes over the network. A PROXY header is seen by none.
     pub fn layer(
         mut self,
         layer: impl Fn(SocketAddr, Box<dyn Transport>) -> io::Result<Box<dyn Transport>> + Send + Sync + 'static,

@@ -60,15 +60,13 @@ impl ProxyHeader {
         let before = header.len();
         let room = BINARY_HEAD + MAX_BINARY - before;
         header.extend_from_slice(&wire[..wire.len().min(room)]);
-        let parsed = match parse(header) {
-            Ok(None) => return Ok(None),
-            Ok(Some(parsed)) => Ok(parsed),
-            Err(wrong) => Err(TransportError::Protocol(format!("PROXY header: {wrong}"))),
+        let Some(parsed) = parse(header).transpose() else {
+            return Ok(None);
         };
         let State::Reading { make, .. } = mem::replace(&mut self.0, State::Refused) else {
             return Ok(None);
         };
-        let (len, peer) = parsed?;
+        let (len, peer) = parsed.map_err(|wrong| TransportError::Protocol(format!("PROXY header: {wrong}")))?;
         let inner = make(peer).map_err(|error| TransportError::Refused(error.to_string()))?;
         self.0 = State::Read(peer, inner);
         Ok(Some(&wire[len - before..]))
