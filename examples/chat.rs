@@ -1,4 +1,5 @@
-//! Chat rooms, and the page to chat on: `cargo run --release --example chat [--tcp ADDR] [--web ADDR]`.
+//! Chat rooms, and the page to chat on: `cargo run --release --example chat [--tcp ADDR] [--web ADDR]`. With
+//! `--cert FILE --key FILE`, both PEM, the page comes over HTTPS and talks over WSS.
 #![expect(clippy::print_stdout, reason = "to tell where it listens")]
 
 use std::{
@@ -7,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use cereus::{App, Error, Json, Server, Service, Session, State, Tcp, WebSocket};
+use cereus::{App, Error, Json, Server, Service, Session, State, Tcp, TlsConfig, WebSocket};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -145,10 +146,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 rooms.lock().await.leave(&session).await.unwrap_or_else(|error| eprintln!("cannot leave: {error}"));
             }
         })
-        .on_listening(|at| println!("listening on {}\nopen http://{}", at[0], at[1].address()))
+        .on_listening(|at| println!("listening on {}\nopen {}", at[0], at[1].to_string().replacen("ws", "http", 1)))
         .build()?;
     let tcp = Tcp::bind(option("--tcp", "127.0.0.1:3250"));
-    let web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE);
+    let mut web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE);
+    let (chain, key) = (option("--cert", ""), option("--key", ""));
+    if chain.is_empty() != key.is_empty() {
+        return Err("--cert and --key need each other".into());
+    }
+    if !chain.is_empty() {
+        web = web.tls(&TlsConfig::from_files(chain, key).map_err(|error| error.to_string())?);
+    }
     cereus::tokio::serve(server, [tcp, web]).await?;
     Ok(())
 }

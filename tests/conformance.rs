@@ -14,6 +14,8 @@ mod groups;
 mod handlers;
 #[path = "conformance/hostile.rs"]
 mod hostile;
+#[path = "conformance/layers.rs"]
+mod layers;
 #[path = "conformance/lifecycle.rs"]
 mod lifecycle;
 #[path = "conformance/proxy.rs"]
@@ -63,6 +65,8 @@ macro_rules! on_each_transport {
                 whole_packets_in_pieces;
             proxy:
                 the_header_names_the_peer who_has_no_header_is_nobody a_shutdown_does_not_wait_for_them;
+            layers:
+                pages_of_other_origins_are_refused an_origin_that_is_none taps_see_all_bytes layers_refuse_peers;
             lifecycle:
                 shutdown_drains shutdown_sends_long_answers drain_timeout_bounds;
         }
@@ -77,6 +81,7 @@ macro_rules! on_each_runtime {
             groups: group_with_time_to_live;
             hostile: silent_clients_are_closed_and_idle_ones_stay;
             proxy: silent_load_balancers_are_closed;
+            layers: a_transport_of_ones_own;
             lifecycle:
                 parts_start_and_stop_in_order init_failure_listens_nowhere address_in_use address_that_is_none
                 serve_twice port_is_free_again several_endpoints;

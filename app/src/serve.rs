@@ -163,9 +163,9 @@ async fn listen<R: Runtime>(runtime: &R, endpoint: &Endpoint) -> io::Result<(R::
 async fn accept<R: Runtime>(runtime: &R, server: &Server, mut listener: R::Listener, transports: Transports) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => match transports() {
+            Ok((stream, peer)) => match transports(peer) {
                 Ok(transport) => opening::start(runtime, server, stream, peer, transport),
-                Err(error) => tracing::warn!(%peer, %error, "a connection cannot be opened"),
+                Err(error) => tracing::debug!(%peer, %error, "a connection was refused"),
             },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -15,7 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
-/// A certificate that signs itself, and its key.
+/// A certificate that signs itself, and its key, as PEM.
 pub(crate) fn certificate() -> &'static (String, String) {
     static CERTIFICATE: OnceLock<(String, String)> = OnceLock::new();
     CERTIFICATE.get_or_init(|| {

@@ -1,8 +1,7 @@
-#[cfg(feature = "websocket")]
-use std::sync::Arc;
 use std::{
-    fmt, io,
+    fmt, io, mem,
     net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
 };
 
 #[cfg(feature = "websocket")]
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use cereus_core::packet::PacketHeader;
 
 #[cfg(feature = "websocket")]
-use crate::{Page, WebSocket, WebSocketConfig};
+use crate::{Origins, Page, WebSocket, WebSocketConfig};
 use crate::{ProxyHeader, Raw, Transport};
 #[cfg(feature = "tls")]
 use crate::{Tls, TlsConfig};
@@ -27,26 +26,38 @@ use crate::{Tls, TlsConfig};
 /// ];
 /// assert_eq!(endpoints[1].to_string(), "ws://0.0.0.0:3251");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "an endpoint does nothing until it is served"]
 pub struct Endpoint {
     address: String,
-    scheme: Scheme,
+    kind: Kind,
+    /// Around each other, the first next to the packets.
+    layers: Vec<Layer>,
+    encrypted: bool,
+    proxy_protocol: bool,
     #[cfg(feature = "websocket")]
     pages: Vec<Page>,
-    #[cfg(feature = "tls")]
-    tls: Option<TlsConfig>,
-    proxy_protocol: bool,
+    #[cfg(feature = "websocket")]
+    origins: Origins,
+    /// What was given and cannot be.
+    mistake: Option<String>,
 }
 
-/// Makes the transport of each connection. An error ends that connection only.
-pub type Transports = Box<dyn Fn() -> io::Result<Box<dyn Transport>> + Send + Sync>;
+/// Makes the transport of a connection from this address, which is that of a load balancer where a PROXY header is expected. An
+/// error ends that connection only.
+pub type Transports = Box<dyn Fn(SocketAddr) -> io::Result<Box<dyn Transport>> + Send + Sync>;
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Scheme {
+type Layer = Arc<dyn Fn(SocketAddr, Box<dyn Transport>) -> io::Result<Box<dyn Transport>> + Send + Sync>;
+
+#[derive(Clone)]
+enum Kind {
     Tcp,
     #[cfg(feature = "websocket")]
     WebSocket,
+    Custom {
+        scheme: &'static str,
+        make: Arc<dyn Fn() -> Box<dyn Transport> + Send + Sync>,
+    },
 }
 
 /// Raw TCP: the bytes of the socket are the bytes of the packets.
@@ -57,7 +68,7 @@ pub struct Tcp;
 impl Tcp {
     /// Raw TCP on this address; port 0 lets the system choose one.
     pub fn bind(address: impl Into<String>) -> Endpoint {
-        Endpoint::new(address.into(), Scheme::Tcp)
+        Endpoint::new(address.into(), Kind::Tcp)
     }
 }
 
@@ -66,21 +77,55 @@ impl WebSocket {
     /// WebSocket on any path of this address, and [pages](Endpoint::page) for plain HTTP; port 0 lets the system choose
     /// one.
     pub fn bind(address: impl Into<String>) -> Endpoint {
-        Endpoint::new(address.into(), Scheme::WebSocket)
+        Endpoint::new(address.into(), Kind::WebSocket)
     }
 }
 
 impl Endpoint {
-    const fn new(address: String, scheme: Scheme) -> Self {
+    fn new(address: String, kind: Kind) -> Self {
         Self {
             address,
-            scheme,
+            kind,
+            layers: Vec::new(),
+            encrypted: false,
+            proxy_protocol: false,
             #[cfg(feature = "websocket")]
             pages: Vec::new(),
-            #[cfg(feature = "tls")]
-            tls: None,
-            proxy_protocol: false,
+            #[cfg(feature = "websocket")]
+            origins: Origins::default(),
+            mistake: None,
         }
+    }
+
+    /// A transport of your own on this address; port 0 lets the system choose one. Each connection gets a new one from `make`.
+    /// The scheme is what the endpoint displays itself with.
+    ///
+    /// ```
+    /// use cereus_transports::{Endpoint, Raw};
+    ///
+    /// let endpoint = Endpoint::custom("plain", "0.0.0.0:3250", || Box::new(Raw::default()));
+    /// assert_eq!(endpoint.to_string(), "plain://0.0.0.0:3250");
+    /// ```
+    pub fn custom(
+        scheme: &'static str,
+        address: impl Into<String>,
+        make: impl Fn() -> Box<dyn Transport> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(address.into(), Kind::Custom { scheme, make: Arc::new(make) })
+    }
+
+    /// Puts a layer of your own around the transport of each connection: a [`Tapped`](crate::Tapped), or any transport that
+    /// has the other one within.
+    ///
+    /// It is asked for each connection, once its peer is known, and refuses him with an error. Layers are around each other
+    /// in the order in which they are given, `tls` among them: one that comes before it sees what was encrypted, one that comes
+    /// after it what goes over the network. A PROXY header is seen by none.
+    pub fn layer(
+        mut self,
+        layer: impl Fn(SocketAddr, Box<dyn Transport>) -> io::Result<Box<dyn Transport>> + Send + Sync + 'static,
+    ) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
     }
 
     /// Expects a header of the PROXY protocol, version 1 or 2, at the start of every connection, before TLS: the peer is whom it
@@ -93,8 +138,9 @@ impl Endpoint {
     /// Lets only clients in that encrypt.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: &TlsConfig) -> Self {
-        self.tls = Some(config.clone());
-        self
+        self.encrypted = true;
+        let config = config.clone();
+        self.layer(move |_, inner| Ok(Box::new(Tls::new(&config, inner).map_err(io::Error::other)?)))
     }
 
     /// Answers plain HTTP requests for `path` with a page. Only WebSocket endpoints can.
@@ -104,16 +150,51 @@ impl Endpoint {
         self
     }
 
+    /// Lets only pages of these origins connect, and those that are allowed otherwise; without a call of this or of
+    /// [`same_origin`](Self::same_origin) those of all. [`Origins`] tells what an origin is, and whom this keeps out. Only WebSocket
+    /// endpoints can.
+    ///
+    /// ```
+    /// use cereus_transports::WebSocket;
+    ///
+    /// let endpoint = WebSocket::bind("0.0.0.0:3250").origins(["https://play.example.com", "https://*.example.org"]);
+    /// ```
+    #[cfg(feature = "websocket")]
+    pub fn origins<O: AsRef<str>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
+        self.origins = self.origins.restrict();
+        for origin in origins {
+            match self.origins.clone().allow(origin.as_ref()) {
+                Ok(origins) => self.origins = origins,
+                Err(error) => self.mistake = Some(error.to_string()),
+            }
+        }
+        self
+    }
+
+    /// Lets only pages connect that were loaded from the host and port of this endpoint, and those that are allowed otherwise.
+    /// Only WebSocket endpoints can.
+    #[cfg(feature = "websocket")]
+    pub fn same_origin(mut self) -> Self {
+        self.origins = self.origins.allow_same();
+        self
+    }
+
     /// The addresses to try; the first that can be listened on is taken.
     ///
     /// # Errors
     ///
-    /// The address is none, its name cannot be resolved, or there are pages on a raw TCP port.
+    /// The address is none, its name cannot be resolved, an origin is none, or there are pages or origins where there is no
+    /// WebSocket.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let wrong = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        if let Some(mistake) = &self.mistake {
+            return wrong(mistake);
+        }
         #[cfg(feature = "websocket")]
-        if self.scheme == Scheme::Tcp && !self.pages.is_empty() {
-            let text = "raw TCP has no pages: give them to a `WebSocket::bind`";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let has_either = !self.pages.is_empty() || self.origins != Origins::default();
+        #[cfg(feature = "websocket")]
+        if has_either && !matches!(self.kind, Kind::WebSocket) {
+            return wrong("only WebSocket has pages and origins: give them to a `WebSocket::bind`");
         }
         Ok(self.address.to_socket_addrs()?.collect())
     }
@@ -130,57 +211,60 @@ impl Endpoint {
     }
 
     /// What makes the transport of each connection, for packets with bodies of up to `max_packet_size` bytes.
-    pub fn transports(self, max_packet_size: usize) -> Transports {
-        if self.proxy_protocol {
-            let inner = self.encrypted(max_packet_size);
-            return Box::new(move || Ok(Box::new(ProxyHeader::new(inner()?))));
+    pub fn transports(mut self, max_packet_size: usize) -> Transports {
+        let (layers, proxy_protocol) = (mem::take(&mut self.layers), self.proxy_protocol);
+        let make = self.innermost(max_packet_size);
+        let stack = move |peer| layers.iter().try_fold(make(), |inner, layer| layer(peer, inner));
+        if !proxy_protocol {
+            return Box::new(stack);
         }
-        self.encrypted(max_packet_size)
-    }
-
-    fn encrypted(self, max_packet_size: usize) -> Transports {
-        #[cfg(feature = "tls")]
-        if let Some(config) = self.tls.clone() {
-            let inner = self.unencrypted(max_packet_size);
-            return Box::new(move || Ok(Box::new(Tls::new(&config, inner()?).map_err(io::Error::other)?)));
-        }
-        self.unencrypted(max_packet_size)
+        let stack = Arc::new(stack);
+        Box::new(move |_| {
+            let stack = Arc::clone(&stack);
+            Ok(Box::new(ProxyHeader::with(move |peer| stack(peer))))
+        })
     }
 
     #[cfg_attr(not(feature = "websocket"), expect(unused_variables, reason = "raw TCP has no limit of its own"))]
-    fn unencrypted(self, max_packet_size: usize) -> Transports {
-        match self.scheme {
-            Scheme::Tcp => Box::new(|| Ok(Box::new(Raw))),
+    fn innermost(self, max_packet_size: usize) -> Arc<dyn Fn() -> Box<dyn Transport> + Send + Sync> {
+        match self.kind {
+            Kind::Tcp => Arc::new(|| Box::new(Raw)),
             #[cfg(feature = "websocket")]
-            Scheme::WebSocket => {
+            Kind::WebSocket => {
                 let max = max_packet_size + PacketHeader::LEN;
                 let config = WebSocketConfig {
                     max_message_size: max,
                     max_frame_size: max,
                     pages: self.pages,
+                    origins: self.origins,
                     ..WebSocketConfig::default()
                 };
                 let config = Arc::new(config);
-                Box::new(move || Ok(Box::new(WebSocket::new(Arc::clone(&config)))))
+                Arc::new(move || Box::new(WebSocket::new(Arc::clone(&config))))
             }
+            Kind::Custom { make, .. } => make,
         }
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[cfg(feature = "tls")]
-        let encrypted = self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        let encrypted = false;
-        let scheme = match (self.scheme, encrypted) {
-            (Scheme::Tcp, false) => "tcp",
-            (Scheme::Tcp, true) => "tls",
+        let scheme = match (&self.kind, self.encrypted) {
+            (Kind::Tcp, false) => "tcp",
+            (Kind::Tcp, true) => "tls",
             #[cfg(feature = "websocket")]
-            (Scheme::WebSocket, false) => "ws",
+            (Kind::WebSocket, false) => "ws",
             #[cfg(feature = "websocket")]
-            (Scheme::WebSocket, true) => "wss",
+            (Kind::WebSocket, true) => "wss",
+            (Kind::Custom { scheme, .. }, false) => scheme,
+            (Kind::Custom { scheme, .. }, true) => return write!(f, "{scheme}+tls://{}", self.address),
         };
         write!(f, "{scheme}://{}", self.address)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
     }
 }

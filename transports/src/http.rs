@@ -6,6 +6,8 @@ use bytes::Bytes;
 use httparse::{Error, Header, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
+use crate::{Origins, WebSocketConfig};
+
 /// More header lines than any browser or proxy sends.
 const MAX_HEADERS: usize = 64;
 
@@ -87,6 +89,7 @@ const CLOSE: &str = "Connection: close";
 const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         426 => "Upgrade Required",
@@ -98,12 +101,12 @@ const fn reason(status: u16) -> &'static str {
 
 /// The length of the request head at the start of `bytes` and the answer to it, or `None` while it may go on. What
 /// cannot become HTTP any more is refused without waiting for the end.
-pub(crate) fn answer(bytes: &[u8], pages: &[Page]) -> Option<(usize, Answer)> {
+pub(crate) fn answer(bytes: &[u8], config: &WebSocketConfig) -> Option<(usize, Answer)> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(Status::Partial) => None,
-        Ok(Status::Complete(len)) => Some((len, answer_request(&request, pages))),
+        Ok(Status::Complete(len)) => Some((len, answer_request(&request, config))),
         Err(error) => Some((bytes.len(), answer_error(error))),
     }
 }
@@ -116,17 +119,17 @@ fn answer_error(error: Error) -> Answer {
     }
 }
 
-fn answer_request(request: &Request<'_, '_>, pages: &[Page]) -> Answer {
+fn answer_request(request: &Request<'_, '_>, config: &WebSocketConfig) -> Answer {
     let method = request.method.unwrap_or_default();
     let upgrade = has_token(request.headers, "upgrade", "websocket");
     match method {
-        "GET" if upgrade => answer_upgrade(request),
-        "GET" | "HEAD" => answer_page(method, request.path.unwrap_or_default(), pages),
+        "GET" if upgrade => answer_upgrade(request, &config.origins),
+        "GET" | "HEAD" => answer_page(method, request.path.unwrap_or_default(), &config.pages),
         _ => Answer::refusal(405, "Allow: GET, HEAD\r\nConnection: close", "This port speaks WebSocket.\n"),
     }
 }
 
-fn answer_upgrade(request: &Request<'_, '_>) -> Answer {
+fn answer_upgrade(request: &Request<'_, '_>, origins: &Origins) -> Answer {
     if request.version != Some(1) {
         return Answer::refusal(505, CLOSE, "A WebSocket begins with HTTP/1.1.\n");
     }
@@ -136,6 +139,9 @@ fn answer_upgrade(request: &Request<'_, '_>) -> Answer {
     if !has_token(request.headers, "sec-websocket-version", "13") {
         let extra = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: upgrade, close";
         return Answer::refusal(426, extra, "Only version 13 of WebSocket is spoken here.\n");
+    }
+    if !origins.allows(values(request.headers, "origin"), values(request.headers, "host")) {
+        return Answer::refusal(403, CLOSE, "Pages of this origin may not connect here.\n");
     }
     let mut keys = values(request.headers, "sec-websocket-key");
     match (keys.next().map(<[u8]>::trim_ascii), keys.next()) {

@@ -6,13 +6,18 @@
 //! ```
 //!
 //! A [`Transport`] is a value that does no IO: [`Raw`] for TCP, [`WebSocket`] for browsers, `Tls` around either of them (feature
-//! `tls`), or your own. [`rt`] holds the five traits that a runtime implements.
+//! `tls`), or your own. A server listens with it on an [`Endpoint::custom`]; what is only to see the bytes of others, or to
+//! change them, is an [`Endpoint::layer`] around theirs, for which a [`Tap`] is enough in most cases. [`rt`] holds the five traits
+//! that a runtime implements.
 
 mod endpoint;
 #[cfg(feature = "websocket")]
 mod http;
+#[cfg(feature = "websocket")]
+mod origin;
 mod proxy;
 pub mod rt;
+mod tap;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "websocket")]
@@ -26,11 +31,13 @@ use thiserror::Error;
 
 pub use endpoint::{Endpoint, Tcp, Transports};
 pub use proxy::ProxyHeader;
+pub use tap::{Tap, Tapped};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsConfig, TlsConfigError};
 #[cfg(feature = "websocket")]
 pub use {
     http::Page,
+    origin::{OriginError, Origins},
     websocket::{WebSocket, WebSocketConfig},
 };
 
@@ -92,6 +99,9 @@ pub enum TransportError {
         /// The HTTP status.
         status: u16,
     },
+    /// This side does not serve the peer, and says why.
+    #[error("refused: {0}")]
+    Refused(String),
     /// The peer ended the transport in an orderly way.
     #[error("the peer closed the transport")]
     Closed,

@@ -2,6 +2,7 @@
 //! it hands on.
 
 use std::{
+    fmt, io, mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
@@ -25,89 +26,106 @@ const BINARY_HEAD: usize = 16;
 ///
 /// The header is mandatory: whoever comes without one is refused, as is a connection of the load balancer's own (`UNKNOWN`,
 /// `LOCAL`), for which there is no peer.
-#[derive(Debug)]
-pub struct ProxyHeader {
-    inner: Box<dyn Transport>,
-    state: State,
-}
+pub struct ProxyHeader(State);
 
-#[derive(Debug)]
+/// Makes what is spoken behind the header.
+type Make = Box<dyn FnOnce(SocketAddr) -> io::Result<Box<dyn Transport>> + Send>;
+
 enum State {
-    /// The header, as far as it came.
-    Reading(Vec<u8>),
-    Read(SocketAddr),
+    Reading {
+        /// As far as it came.
+        header: Vec<u8>,
+        make: Make,
+    },
+    Read(SocketAddr, Box<dyn Transport>),
     Refused,
 }
 
 impl ProxyHeader {
     /// A layer that waits for the header.
-    pub const fn new(inner: Box<dyn Transport>) -> Self {
-        Self { inner, state: State::Reading(Vec::new()) }
+    pub fn new(inner: Box<dyn Transport>) -> Self {
+        Self::with(|_| Ok(inner))
+    }
+
+    /// A layer that makes the transport within once the header has told the peer. An error refuses him.
+    pub fn with(make: impl FnOnce(SocketAddr) -> io::Result<Box<dyn Transport>> + Send + 'static) -> Self {
+        Self(State::Reading { header: Vec::new(), make: Box::new(make) })
     }
 
     /// Reads the header. Returns what follows it in `wire` once it is whole.
     fn read_header<'a>(&mut self, wire: &'a [u8]) -> Result<Option<&'a [u8]>, TransportError> {
-        let State::Reading(header) = &mut self.state else {
+        let State::Reading { header, .. } = &mut self.0 else {
             return Ok(self.is_open().then_some(wire));
         };
         let before = header.len();
         let room = BINARY_HEAD + MAX_BINARY - before;
         header.extend_from_slice(&wire[..wire.len().min(room)]);
-        match parse(header) {
-            Ok(None) => Ok(None),
-            Ok(Some((len, peer))) => {
-                self.state = State::Read(peer);
-                Ok(Some(&wire[len - before..]))
-            }
-            Err(wrong) => {
-                self.state = State::Refused;
-                Err(TransportError::Protocol(format!("PROXY header: {wrong}")))
-            }
-        }
+        let Some(parsed) = parse(header).transpose() else {
+            return Ok(None);
+        };
+        let State::Reading { make, .. } = mem::replace(&mut self.0, State::Refused) else {
+            return Ok(None);
+        };
+        let (len, peer) = parsed.map_err(|wrong| TransportError::Protocol(format!("PROXY header: {wrong}")))?;
+        let inner = make(peer).map_err(|error| TransportError::Refused(error.to_string()))?;
+        self.0 = State::Read(peer, inner);
+        Ok(Some(&wire[len - before..]))
     }
 }
 
 impl Transport for ProxyHeader {
     fn decode(&mut self, wire: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), TransportError> {
-        match self.read_header(wire)? {
-            Some(rest) if !rest.is_empty() => self.inner.decode(rest, sink),
+        match (self.read_header(wire)?, &mut self.0) {
+            (Some(rest), State::Read(_, inner)) if !rest.is_empty() => inner.decode(rest, sink),
             _ => Ok(()),
         }
     }
 
     fn encode(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize) {
-        if self.is_open() {
-            self.inner.encode(next, wire, limit);
+        if let State::Read(_, inner) = &mut self.0 {
+            inner.encode(next, wire, limit);
         }
     }
 
     fn handle_eof(&mut self) -> Result<(), TransportError> {
-        match self.state {
-            State::Read(_) => self.inner.handle_eof(),
-            State::Reading(_) => Err(TransportError::Protocol("PROXY header: it was cut short".to_owned())),
+        match &mut self.0 {
+            State::Read(_, inner) => inner.handle_eof(),
+            State::Reading { .. } => Err(TransportError::Protocol("PROXY header: it was cut short".to_owned())),
             State::Refused => Ok(()),
         }
     }
 
     fn close(&mut self, wire: &mut BytesMut) {
-        if self.is_open() {
-            self.inner.close(wire);
+        if let State::Read(_, inner) = &mut self.0 {
+            inner.close(wire);
         }
     }
 
     fn release(&mut self) {
-        self.inner.release();
+        if let State::Read(_, inner) = &mut self.0 {
+            inner.release();
+        }
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Read(_))
+        matches!(self.0, State::Read(..))
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        match self.state {
-            State::Read(peer) => Some(peer),
+        match self.0 {
+            State::Read(peer, _) => Some(peer),
             _ => None,
         }
+    }
+}
+
+impl fmt::Debug for ProxyHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = match &self.0 {
+            State::Read(_, inner) => Some(inner),
+            _ => None,
+        };
+        f.debug_struct("ProxyHeader").field("peer", &self.peer()).field("inner", &inner).finish()
     }
 }
 

@@ -20,7 +20,7 @@ use tungstenite::{
 };
 
 use crate::{
-    Transport, TransportError,
+    Origins, Transport, TransportError,
     http::{self, Answer, Page},
 };
 
@@ -45,6 +45,8 @@ pub struct WebSocketConfig {
     pub max_head_size: usize,
     /// What plain HTTP requests to this port can get. Default: nothing.
     pub pages: Vec<Page>,
+    /// The pages that may connect. Default: those of any origin.
+    pub origins: Origins,
 }
 
 impl Default for WebSocketConfig {
@@ -55,15 +57,17 @@ impl Default for WebSocketConfig {
             max_frame_size: largest_packet,
             max_head_size: 8 * 1024,
             pages: Vec::new(),
+            origins: Origins::default(),
         }
     }
 }
 
 /// The server's side of a WebSocket, from the HTTP upgrade to the close frames.
 ///
-/// Every path, query and `Origin` is accepted; sub-protocols and extensions are not negotiated. Text and binary messages
-/// are both received, binary ones are sent. A plain HTTP request gets a page of the [config](WebSocketConfig::pages) or a
-/// refusal, as does whatever is not HTTP at all, and ends in [`TransportError::Answered`].
+/// Every path and query is accepted, and every `Origin` that the [config](WebSocketConfig::origins) allows; sub-protocols
+/// and extensions are not negotiated. Text and binary messages are both received, binary ones are sent. A plain HTTP request
+/// gets a page of the [config](WebSocketConfig::pages) or a refusal, as does whatever is not HTTP at all, and ends in
+/// [`TransportError::Answered`].
 ///
 /// Only the latest ping is answered if several came since the last [`encode`](Transport::encode).
 ///
@@ -112,7 +116,7 @@ impl WebSocket {
         let before = head.len();
         let room = self.config.max_head_size.saturating_sub(before);
         head.extend_from_slice(&wire[..wire.len().min(room)]);
-        let (len, answer) = match http::answer(head, &self.config.pages) {
+        let (len, answer) = match http::answer(head, &self.config) {
             Some(found) => found,
             None if head.len() < self.config.max_head_size => return Ok(None),
             None => (head.len(), Answer::head_too_large()),

@@ -266,7 +266,8 @@ fn a_websocket_is_within() {
     let endpoint = WebSocket::bind("127.0.0.1:3251").page("/", "text/plain", "hello").tls(&config);
     assert_eq!(endpoint.to_string(), "wss://127.0.0.1:3251");
     assert_eq!(Tcp::bind("127.0.0.1:3250").tls(&config).to_string(), "tls://127.0.0.1:3250");
-    let mut pair = Pair::new(endpoint.transports(1024)().unwrap(), authority.client("localhost"));
+    let mut pair =
+        Pair::new(endpoint.transports(1024)(([127, 0, 0, 1], 1).into()).unwrap(), authority.client("localhost"));
     pair.client.writer().write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     pair.run().unwrap();
     let answer = String::from_utf8(pair.answered).unwrap();

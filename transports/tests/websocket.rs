@@ -8,7 +8,7 @@ use std::{
 
 use bytes::BytesMut;
 use cereus_core::packet::PacketError;
-use cereus_transports::{Page, Transport, TransportError, WebSocket, WebSocketConfig};
+use cereus_transports::{Origins, Page, Transport, TransportError, WebSocket, WebSocketConfig};
 use proptest::prelude::*;
 use tungstenite::{
     Message,
@@ -251,6 +251,32 @@ fn bad_upgrades_are_refused() {
     assert_eq!(status(upgrade_with("HEAD / HTTP/1.1", &both)), 400);
     assert_eq!(status(upgrade_with("GET / HTTP/1.0", &both)), 505);
     assert_eq!(status(upgrade().replace("Connection: Upgrade", "Connection: close")), 400);
+}
+
+#[test]
+fn pages_of_other_origins_are_refused() {
+    let only = |origin: &str| {
+        let mut config = with_page();
+        config.origins = Origins::default().allow(origin).expect("an origin");
+        config
+    };
+    let (code, text) = answer(only("http://a"), upgrade());
+    assert_eq!(code, 403);
+    assert!(
+        text.starts_with("HTTP/1.1 403 Forbidden\r\n")
+            && text.ends_with("\r\n\r\nPages of this origin may not connect here.\n")
+    );
+    let twice = upgrade().replace("Origin: http://b", "Origin: http://a\r\nOrigin: http://a");
+    assert_eq!(answer(only("http://a"), twice).0, 403);
+    Server::open(only("http://b"));
+    assert_eq!(Server::new(only("http://a")).feed(upgrade().replace("Origin: http://b\r\n", "")), Ok(()));
+    // Pages themselves are for everybody.
+    assert_eq!(answer(only("http://a"), "GET /client.js HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\n\r\n").0, 200);
+
+    let mut same = WebSocketConfig::default();
+    same.origins = Origins::default().allow_same();
+    assert_eq!(answer(same.clone(), upgrade()).0, 403);
+    assert_eq!(Server::new(same).feed(upgrade().replace("http://b", "http://a")), Ok(()));
 }
 
 #[test]
