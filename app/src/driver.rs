@@ -34,6 +34,9 @@ const SMALL_READ: usize = 64;
 const EVENTS: usize = 64;
 const TURNS: usize = 4;
 
+/// What a transport may hold of its own before the handshake.
+const UPGRADE: usize = 16 << 10;
+
 thread_local! {
     /// What is being written by the connection that this thread is at: only one whose socket is stalled holds a buffer.
     static SCRATCH: Cell<BytesMut> = Cell::new(BytesMut::new());
@@ -440,9 +443,15 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         if !self.admitted.is_authenticated() && self.connection.is_connected() {
             self.admitted.authenticated();
         }
-        if self.admitted.holds(self.connection.buffered() + self.handlers.buffered() + self.out.len()) {
+        let received = self.transport.buffered() + self.connection.buffered();
+        if self.admitted.holds(received + self.handlers.buffered() + self.out.len()) {
             self.connection.abort(CloseReason::Overloaded);
             self.break_off();
+        }
+        // A packet that the transport holds back until it is whole.
+        let max = self.connection.config().max_handshake_size() + UPGRADE;
+        if !self.admitted.is_authenticated() && self.transport.buffered() > max {
+            self.connection.abort(CloseReason::Transport);
         }
     }
 

@@ -231,6 +231,11 @@ impl ServerConfig {
         self.0.limits.max_packet_size
     }
 
+    /// The longest handshake that is read.
+    pub fn max_handshake_size(&self) -> usize {
+        self.0.limits.max_handshake_size
+    }
+
     /// How many bytes of messages may wait to be sent to one client.
     pub fn max_queued_bytes(&self) -> usize {
         self.0.limits.max_queued_bytes

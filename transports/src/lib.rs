@@ -71,6 +71,11 @@ pub trait Transport: fmt::Debug + Send {
     /// Gives back what memory it holds without need. Called when the connection has been idle for a while.
     fn release(&mut self) {}
 
+    /// The bytes it holds of messages that are not whole yet, or that were not taken yet.
+    fn buffered(&self) -> usize {
+        0
+    }
+
     /// Whether it is known who the peer is. Until then the connection is only read, for as long as a handshake may take, and
     /// is nobody's session.
     fn is_open(&self) -> bool {

@@ -107,6 +107,13 @@ impl Transport for ProxyHeader {
         }
     }
 
+    fn buffered(&self) -> usize {
+        match &self.0 {
+            State::Read(_, inner) => inner.buffered(),
+            _ => 0,
+        }
+    }
+
     fn is_open(&self) -> bool {
         matches!(self.0, State::Read(..))
     }

@@ -86,6 +86,10 @@ impl<T: Tap> Transport for Tapped<T> {
         self.inner.release();
     }
 
+    fn buffered(&self) -> usize {
+        self.inner.buffered()
+    }
+
     fn is_open(&self) -> bool {
         self.inner.is_open()
     }

@@ -130,6 +130,10 @@ impl Transport for Tls {
         }
     }
 
+    fn buffered(&self) -> usize {
+        self.inner.buffered() + self.plain.len()
+    }
+
     fn is_open(&self) -> bool {
         self.inner.is_open()
     }

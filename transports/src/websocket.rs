@@ -200,6 +200,13 @@ impl Transport for WebSocket {
             open.release();
         }
     }
+
+    fn buffered(&self) -> usize {
+        match &self.state {
+            State::Head(bytes) | State::Done(bytes) => bytes.len(),
+            State::Open(open) => open.held + open.control.len(),
+        }
+    }
 }
 
 /// The error, and the code of the close frame that it calls for.
@@ -213,6 +220,8 @@ struct Open {
     /// The control frame that waits to be written.
     control: Vec<u8>,
     boundary: Boundary,
+    /// What came of the message that is not whole yet, at most.
+    held: usize,
     /// Made when bytes arrive, dropped by `release`.
     context: Option<Box<WebSocketContext>>,
 }
@@ -224,10 +233,14 @@ impl Open {
         }
         let context = self.context.get_or_insert_with(|| new_context(config));
         let mut pipe = Pipe { input: wire, control: &mut self.control };
+        let mut deliver = |message: &[u8]| {
+            self.held = 0;
+            deliver(message, sink)
+        };
         loop {
             match context.read(&mut pipe) {
-                Ok(Message::Binary(message)) => deliver(&message, sink)?,
-                Ok(Message::Text(message)) => deliver(message.as_bytes(), sink)?,
+                Ok(Message::Binary(message)) => deliver(&message)?,
+                Ok(Message::Text(message)) => deliver(message.as_bytes())?,
                 Ok(Message::Close(_)) => {
                     // The reply is in the pipe then; the result only says that this is the end.
                     let _ = context.flush(&mut pipe);
@@ -239,6 +252,7 @@ impl Open {
             }
         }
         self.boundary.feed(wire);
+        self.held = if self.boundary.is_clean() { 0 } else { self.held + wire.len() };
         Ok(())
     }
 
