@@ -125,7 +125,7 @@ pub(crate) fn stalled_write_ends(on: On) {
         vec![0; LONG]
     }
     let service = Service::new("reply").request("long", long);
-    let app = App::new(()).service(service).service(echo()).write_timeout(Duration::from_millis(200));
+    let app = App::new(()).service(service).service(echo()).write_timeout(Duration::from_millis(1500));
     let running = on.serve(app);
     // Answers have no budget, but a client that takes none of them is gone.
     let mut client = running.connect();

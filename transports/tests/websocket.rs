@@ -515,6 +515,27 @@ fn what_the_end_of_the_stream_means() {
 }
 
 #[test]
+fn what_is_held_of_a_message_is_told_until_it_is_whole() {
+    let mut server = Server::new(WebSocketConfig::default());
+    let upgrade = upgrade();
+    server.feed(&upgrade[..20]).unwrap();
+    assert_eq!(server.transport.buffered(), 20);
+    server.feed(&upgrade[20..]).unwrap();
+    server.output();
+    assert_eq!(server.transport.buffered(), 0);
+    let long = frame(BINARY, &[&[4, 0, 0x27, 0x10][..], &[0; 10_000]].concat());
+    for end in 1..20 {
+        server.feed(&long[(end - 1) * 500..end * 500]).unwrap();
+        assert_eq!(server.transport.buffered(), end * 500);
+    }
+    server.feed(&long[9500..]).unwrap();
+    assert_eq!((server.transport.buffered(), server.packets.len()), (0, 1));
+    // What came of the next message with the end of one counts for no more than what came.
+    server.feed([frame(BINARY, HELLO), long[..100].to_vec()].concat()).unwrap();
+    assert!((100..200).contains(&server.transport.buffered()));
+}
+
+#[test]
 fn a_connection_is_small() {
     assert!(size_of::<WebSocket>() <= 40, "{}", size_of::<WebSocket>());
 }

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use cereus_app::{App, FullPolicy, OnFull, PushError, RateLimit, Raw, Server, Service, Session};
 use cereus_core::ClientEvent;
 use cereus_sim::{SimRuntime, SimStream};
-use cereus_transports::rt::{ByteStream, Connector};
+use cereus_transports::{
+    WebSocket,
+    rt::{ByteStream, Connector},
+};
 
 use super::support::{Client, H, MINUTE, SECOND, app, serve};
 
@@ -223,6 +226,28 @@ fn what_is_received_and_never_whole_counts_too() {
     drop(greedy);
     runtime.run_idle();
     assert_eq!((server.sessions().count(), server.buffered_bytes()), (1, 0));
+}
+
+#[test]
+fn a_transport_that_waits_for_a_long_greeting_is_not_waited_for() {
+    let runtime = SimRuntime::new();
+    let server = echoing(&runtime).build().expect("the app is right");
+    let _serving = runtime.serve(server.clone(), [WebSocket::bind("127.0.0.1:3250")]);
+    runtime.run_idle();
+    let mut stream = mute(&runtime);
+    let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    send(&runtime, &mut stream, upgrade);
+    // A message of 16 MB begins.
+    send(&runtime, &mut stream, b"\x82\xff\0\0\0\0\x01\0\0\0mask");
+    let mut sent = 0;
+    while !is_over(&mut stream) {
+        send(&runtime, &mut stream, &[b'x'; KIB]);
+        sent += 1;
+        assert!(sent < 100, "{sent} KiB are taken");
+        assert!(server.buffered_bytes() < 100 * KIB);
+    }
+    assert!(sent > 64, "the handshake itself may have 64 KiB, not {sent}");
 }
 
 /// Pushes until the mailbox takes no more, without letting its driver run.
