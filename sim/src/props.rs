@@ -2,20 +2,29 @@
 //!
 //! Each takes any bytes, so that a fuzz target is one call. [`strategies`](crate::strategies) makes better ones.
 
+mod client;
+mod cluster;
+mod node;
 mod script;
 mod server;
+mod transports;
 
 use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use cereus_core::{
-    CloseReason, HandshakeRequest, HandshakeResponse, Instant, Message, RouteDictionary, ServerConfig,
-    ServerConnection, ServerEvent,
-    packet::{self, MAX_BODY_LEN, PacketDecoder, PacketError, PacketHeader},
+    ClientConfig, ClientConnection, ClientEvent, CloseReason, HandshakeRequest, HandshakeResponse, InflateError,
+    Instant, Message, Route, RouteDictionary, ServerConfig, ServerConnection, ServerEvent,
+    message::MessageError,
+    packet::{self, MAX_BODY_LEN, PacketDecoder, PacketError, PacketHeader, PacketType},
 };
 
-pub use script::{Op, Script};
-pub use server::{run, server};
+pub use client::{ClientOp, client};
+pub use cluster::{envelope, registry_record};
+pub use node::{NodeOp, cluster_node};
+pub use script::{Operation, Reader, Script};
+pub use server::{ServerOp, run, server};
+pub use transports::{proxy_header, websocket};
 
 /// The routes that have a code in the properties of messages and servers.
 pub const CODES: [(&str, u16); 4] = [("room.join", 1), ("room.say", 2), ("onMessage", 258), ("a.b", 65535)];
@@ -103,6 +112,68 @@ pub fn handshake(bytes: &[u8]) {
     }
 }
 
+/// A compressed body is inflated or refused, never beyond the limit, and what comes out can be compressed again; nobody
+/// is kept from sending `bytes` themselves compressed.
+///
+/// # Panics
+///
+/// When that is not so.
+pub fn inflate(bytes: &[u8]) {
+    let no_dictionary = RouteDictionary::default();
+    let inflate = |bytes: &[u8], max| {
+        let compressed_response = [b"\x14\x01", bytes].concat();
+        Message::decode(compressed_response.into(), &no_dictionary, max).map(|message| message.body)
+    };
+    let inflated = inflate(bytes, MAX_INFLATED);
+    match &inflated {
+        Ok(body) => {
+            let len = body.len();
+            assert!(len <= MAX_INFLATED, "{len} bytes are let through");
+            assert_eq!(inflate(bytes, len).as_ref(), Ok(body), "the limit is no bound that can be reached");
+            if len > 0 {
+                let too_large = MessageError::Inflate(InflateError::TooLarge(len - 1));
+                assert_eq!(inflate(bytes, len - 1), Err(too_large));
+            }
+            let followed = [bytes, b"more"].concat();
+            assert_eq!(inflate(&followed, MAX_INFLATED).as_ref(), Ok(body), "what follows counts");
+            if let Ok(buffer) = body.clone().try_into_mut() {
+                assert!(buffer.capacity() <= MAX_INFLATED, "more memory is held than the limit");
+            }
+        }
+        Err(MessageError::Inflate(InflateError::TooLarge(max))) => assert_eq!(*max, MAX_INFLATED),
+        Err(error) => assert_eq!(*error, MessageError::Inflate(InflateError::Invalid)),
+    }
+    for body in inflated.iter().map(|body| &body[..]).chain([bytes]) {
+        let mut message = BytesMut::new();
+        let push = Message::push(Route::default(), Bytes::copy_from_slice(body));
+        push.encode(&no_dictionary, true, &mut message).expect("the route is short enough");
+        assert!(message.len() <= 2 + body.len(), "compressed to more than it was");
+        let read = Message::decode(message.freeze(), &no_dictionary, body.len());
+        assert_eq!(read, Ok(push), "what was compressed does not survive");
+    }
+    inflates_the_same_as_a_handshake(bytes, inflated.ok());
+}
+
+/// No flag says that a handshake is compressed: a client looks at it.
+fn inflates_the_same_as_a_handshake(bytes: &[u8], inflated: Option<Bytes>) {
+    let handshake = |body: &[u8]| {
+        let now = Instant::EPOCH;
+        let config = ClientConfig::builder().max_handshake_size(MAX_INFLATED).build().expect("a valid configuration");
+        let mut client = ClientConnection::new(config, now);
+        client.handle_input(&encode_packet(PacketType::Handshake as u8, body), now);
+        client.poll_event()
+    };
+    let is_connected = |event: &Option<ClientEvent>| matches!(event, Some(ClientEvent::Connected(_)));
+    let event = handshake(bytes);
+    assert!(event.is_some(), "a handshake is not answered");
+    if let Some(inflated) = inflated {
+        let same = handshake(&inflated);
+        if is_connected(&event) {
+            assert_eq!(event, same, "compressed it says something else");
+        }
+    }
+}
+
 /// A server that is sent `bytes` and then the end tells and sends the same, wherever the bytes are cut, and whether it
 /// acts after every piece or only when it must.
 ///
@@ -179,4 +250,20 @@ fn is_peers_doing(reason: &CloseReason) -> bool {
             | CloseReason::HandshakeTimeout
             | CloseReason::HeartbeatTimeout
     )
+}
+
+fn route_of(which: u8) -> Route {
+    let (route, _) = CODES[usize::from(which) % CODES.len()];
+    // Every other one is in no dictionary.
+    if which & 0x80 == 0 { Route::from_static(route) } else { Route::from(format!("{route}.{which}")) }
+}
+
+/// Half of it can be compressed.
+fn body(len: usize) -> Bytes {
+    (0..len).map(|at| if at % 64 < 32 { b'x' } else { (at * 167 / 8) as u8 }).collect()
+}
+
+fn encode_packet(kind: u8, body: &[u8]) -> Vec<u8> {
+    let [_, high, middle, low] = (body.len() as u32).to_be_bytes();
+    [&[kind, high, middle, low], body].concat()
 }
