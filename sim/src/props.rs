@@ -14,7 +14,8 @@ use std::sync::{Arc, LazyLock};
 use bytes::{Bytes, BytesMut};
 use cereus_core::{
     ClientConfig, ClientConnection, ClientEvent, CloseReason, HandshakeRequest, HandshakeResponse, InflateError,
-    Instant, Message, Route, RouteDictionary, ServerConfig, ServerConnection, ServerEvent,
+    Instant, MAX_ROUTE_LEN, Message, MessageId, Route, RouteDictionary, SendError, ServerConfig, ServerConnection,
+    ServerEvent,
     message::MessageError,
     packet::{self, MAX_BODY_LEN, PacketDecoder, PacketError, PacketHeader, PacketType},
 };
@@ -85,10 +86,13 @@ fn decode_packets<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<packet
 ///
 /// When that is not so.
 pub fn message(bytes: &[u8]) {
+    route(&Route::from_bytes(Bytes::copy_from_slice(bytes)));
     for dictionary in [RouteDictionary::default(), dictionary()] {
         let Ok(message) = Message::decode(Bytes::copy_from_slice(bytes), &dictionary, MAX_INFLATED) else {
             continue;
         };
+        let number = message.id.get();
+        assert_eq!((message.id.to_string(), MessageId::new(number).get()), (number.to_string(), number));
         for compress in [false, true] {
             let mut encoded = BytesMut::new();
             message.encode(&dictionary, compress, &mut encoded).expect("what was decoded can be encoded");
@@ -98,7 +102,20 @@ pub fn message(bytes: &[u8]) {
     }
 }
 
-/// A handshake is read or refused, by both sides, and what was read survives writing and reading.
+/// A route is its text, and can be sent unless it is too long.
+fn route(route: &Route) {
+    match route.as_str() {
+        Some(text) => assert_eq!((route, &route.to_string()[..], &Route::from(text)), (&text.into(), text, route)),
+        None => assert!(route.to_string().contains(char::REPLACEMENT_CHARACTER)),
+    }
+    let push = Message::push(route.into(), "x");
+    let sent = push.encode(&RouteDictionary::default(), false, &mut BytesMut::new());
+    let too_long = MessageError::RouteTooLong(route.len());
+    assert_eq!(sent, if route.len() > MAX_ROUTE_LEN { Err(too_long) } else { Ok(()) });
+}
+
+/// A handshake is read or refused, by both sides, and what was read survives writing and reading; what a server announces,
+/// a server can be configured to announce.
 ///
 /// # Panics
 ///
@@ -109,7 +126,50 @@ pub fn handshake(bytes: &[u8]) {
     }
     if let Ok(response) = HandshakeResponse::parse(bytes) {
         assert_eq!(HandshakeResponse::parse(&response.encode()).as_ref(), Ok(&response));
+        announced(&response);
     }
+}
+
+/// Has a server announce this to a client, if it is what a configuration can be.
+fn announced(response: &HandshakeResponse) {
+    let routes = response.dictionary.iter().map(|(route, code)| (route.to_string(), *code));
+    let dictionary = match RouteDictionary::new(routes) {
+        Ok(dictionary) => dictionary,
+        Err(error) => return assert!(error.to_string().contains("dictionary"), "{error} is no help"),
+    };
+    let HandshakeResponse { heartbeat, serializer, .. } = response;
+    let builder = ServerConfig::builder().heartbeat(*heartbeat).dictionary(dictionary).serializer(serializer.as_str());
+    let config = match builder.build() {
+        Ok(config) => config,
+        Err(errors) => {
+            assert!(heartbeat.is_zero() || heartbeat.subsec_nanos() != 0, "refused: {errors}");
+            return assert_eq!(errors.into_iter().count(), 1);
+        }
+    };
+    assert_eq!((config.heartbeat(), config.serializer()), (*heartbeat, serializer.as_str()));
+    let dictionary = config.dictionary().entries().to_vec();
+    assert!(dictionary.iter().all(|(route, code)| config.dictionary().route(*code) == Some(route)));
+
+    let now = Instant::EPOCH;
+    let (mut server, mut client) = connected_as_far_as_the_handshake(config, now);
+    let mut answer = BytesMut::new();
+    while server.poll_transmit(&mut answer).is_some() {}
+    client.handle_input(&answer, now);
+    let Some(ClientEvent::Connected(read)) = client.poll_event() else { panic!("no client understands the answer") };
+    assert_eq!((read.code, read.dictionary, &read.serializer), (HandshakeResponse::OK, dictionary, serializer));
+    assert_eq!(read.heartbeat, *heartbeat);
+}
+
+/// A server that has accepted a client, and the client, which does not know it yet.
+fn connected_as_far_as_the_handshake(config: ServerConfig, now: Instant) -> (ServerConnection, ClientConnection) {
+    let mut client = ClientConnection::new(ClientConfig::default(), now);
+    let mut server = ServerConnection::new(Arc::new(config), now);
+    let mut handshake = BytesMut::new();
+    while client.poll_transmit(&mut handshake).is_some() {}
+    server.handle_input(&handshake, now);
+    assert!(matches!(server.poll_event(), Some(ServerEvent::Handshake(_))), "no server understands a client");
+    server.accept(now);
+    (server, client)
 }
 
 /// A compressed body is inflated or refused, never beyond the limit, and what comes out can be compressed again; nobody
@@ -254,8 +314,17 @@ fn is_peers_doing(reason: &CloseReason) -> bool {
 
 fn route_of(which: u8) -> Route {
     let (route, _) = CODES[usize::from(which) % CODES.len()];
-    // Every other one is in no dictionary.
-    if which & 0x80 == 0 { Route::from_static(route) } else { Route::from(format!("{route}.{which}")) }
+    // Half of them are in no dictionary, and one is too long.
+    match which {
+        0..0x80 => Route::from_static(route),
+        0xff => Route::from(route.repeat(MAX_ROUTE_LEN)),
+        which => Route::from(format!("{route}.{which}")),
+    }
+}
+
+/// Why this route cannot be sent.
+fn too_long(route: &Route) -> Option<SendError> {
+    (route.len() > MAX_ROUTE_LEN).then_some(SendError::RouteTooLong(route.len()))
 }
 
 /// Half of it can be compressed.

@@ -111,7 +111,13 @@ pub fn script() -> impl Strategy<Value = Script<ServerOp>> {
             let ack = encode(PacketType::HandshakeAck, b"");
             ops.splice(
                 0..0,
-                [ServerOp::Input(handshake.into()), ServerOp::Poll(1), ServerOp::Accept, ServerOp::Input(ack.into()), ServerOp::Poll(1)],
+                [
+                    ServerOp::Input(handshake.into()),
+                    ServerOp::Poll(1),
+                    ServerOp::Accept,
+                    ServerOp::Input(ack.into()),
+                    ServerOp::Poll(1),
+                ],
             );
         }
         Script::new(settings, ops)

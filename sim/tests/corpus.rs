@@ -80,31 +80,74 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
     let handshake = || packet(1, br#"{"sys":{"platform":"web"}}"#);
     let native = || packet(1, br#"{"sys":{"libVersion":"0.3.5"}}"#);
     let connected = |hello: ServerOp, rest: Vec<ServerOp>| {
-        [vec![hello, ServerOp::Poll(1), ServerOp::Accept, packet(2, b""), ServerOp::Poll(1), ServerOp::Transmit(9)], rest].concat()
+        [
+            vec![hello, ServerOp::Poll(1), ServerOp::Accept, packet(2, b""), ServerOp::Poll(1), ServerOp::Transmit(9)],
+            rest,
+        ]
+        .concat()
     };
     let request = || packet(4, b"\0\x01\x03a.bhello");
     let notify = || packet(4, b"\x02\x03a.bhello");
     vec![
-        ("refused", 0, vec![handshake(), ServerOp::Poll(1), ServerOp::Reject, ServerOp::Poll(1), ServerOp::Transmit(2)]),
+        (
+            "refused",
+            0,
+            vec![handshake(), ServerOp::Poll(1), ServerOp::Reject, ServerOp::Poll(1), ServerOp::Transmit(2)],
+        ),
         ("unreadable", 0, vec![packet(1, b"[]"), ServerOp::Poll(1), ServerOp::Transmit(2)]),
         ("ack-first", 0, vec![packet(2, b""), ServerOp::Poll(1)]),
         ("data-first", 0, vec![request(), ServerOp::Poll(1)]),
-        ("never-acks", 0, vec![handshake(), ServerOp::Poll(1), ServerOp::Accept, ServerOp::Wait(30), ServerOp::Poll(1)]),
-        ("echo", 1, connected(handshake(), vec![request(), ServerOp::Poll(1), ServerOp::Respond(0, 9), ServerOp::Transmit(1)])),
-        ("error", 3, connected(native(), vec![request(), ServerOp::Poll(1), ServerOp::RespondError(0, 99), ServerOp::Transmit(1)])),
+        (
+            "never-acks",
+            0,
+            vec![handshake(), ServerOp::Poll(1), ServerOp::Accept, ServerOp::Wait(30), ServerOp::Poll(1)],
+        ),
+        (
+            "echo",
+            1,
+            connected(handshake(), vec![request(), ServerOp::Poll(1), ServerOp::Respond(0, 9), ServerOp::Transmit(1)]),
+        ),
+        (
+            "error",
+            3,
+            connected(
+                native(),
+                vec![request(), ServerOp::Poll(1), ServerOp::RespondError(0, 99), ServerOp::Transmit(1)],
+            ),
+        ),
         ("empty-error", 0, connected(native(), vec![request(), ServerOp::Poll(1), ServerOp::RespondError(0, 0)])),
         (
             "wrong-answer",
             0,
-            connected(native(), vec![request(), ServerOp::Poll(1), ServerOp::RespondTo(7), ServerOp::RespondTo(1), ServerOp::RespondTo(1)]),
+            connected(
+                native(),
+                vec![
+                    request(),
+                    ServerOp::Poll(1),
+                    ServerOp::RespondTo(7),
+                    ServerOp::RespondTo(1),
+                    ServerOp::RespondTo(1),
+                ],
+            ),
         ),
-        ("without-id", 0, connected(handshake(), vec![packet(4, b"\0\0\x03a.b"), ServerOp::Poll(1), ServerOp::RespondTo(0)])),
+        (
+            "without-id",
+            0,
+            connected(handshake(), vec![packet(4, b"\0\0\x03a.b"), ServerOp::Poll(1), ServerOp::RespondTo(0)]),
+        ),
         (
             "same-id",
             0,
             connected(
                 handshake(),
-                vec![request(), request(), ServerOp::Poll(2), ServerOp::RespondTo(1), ServerOp::RespondTo(1), ServerOp::RespondTo(1)],
+                vec![
+                    request(),
+                    request(),
+                    ServerOp::Poll(2),
+                    ServerOp::RespondTo(1),
+                    ServerOp::RespondTo(1),
+                    ServerOp::RespondTo(1),
+                ],
             ),
         ),
         (
@@ -112,24 +155,43 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             1,
             connected(
                 handshake(),
-                vec![ServerOp::Push(0, 10), ServerOp::PushEncoded(1, 500), ServerOp::Push(0, 0), ServerOp::PushForeign, ServerOp::Transmit(9)],
+                vec![
+                    ServerOp::Push(0, 10),
+                    ServerOp::PushEncoded(1, 500),
+                    ServerOp::Push(0, 0),
+                    ServerOp::PushForeign,
+                    ServerOp::Transmit(9),
+                ],
             ),
         ),
         (
             "native-pushes",
             1,
-            connected(native(), vec![ServerOp::Push(2, 10), ServerOp::PushEncoded(2, 500), ServerOp::Push(2, 0), ServerOp::Transmit(9)]),
+            connected(
+                native(),
+                vec![ServerOp::Push(2, 10), ServerOp::PushEncoded(2, 500), ServerOp::Push(2, 0), ServerOp::Transmit(9)],
+            ),
         ),
-        ("queue-full", 0, connected(handshake(), vec![ServerOp::Push(0, 2000), ServerOp::Push(0, 2000), ServerOp::Poll(1)])),
+        (
+            "queue-full",
+            0,
+            connected(handshake(), vec![ServerOp::Push(0, 2000), ServerOp::Push(0, 2000), ServerOp::Poll(1)]),
+        ),
         (
             "drop-oldest",
             8,
-            connected(handshake(), vec![ServerOp::Push(0, 900), ServerOp::Push(1, 900), ServerOp::Push(2, 900), ServerOp::Transmit(9)]),
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 900), ServerOp::Push(1, 900), ServerOp::Push(2, 900), ServerOp::Transmit(9)],
+            ),
         ),
         (
             "keep-latest",
             16,
-            connected(handshake(), vec![ServerOp::Push(0, 900), ServerOp::Push(0, 901), ServerOp::Push(0, 902), ServerOp::Transmit(9)]),
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 900), ServerOp::Push(0, 901), ServerOp::Push(0, 902), ServerOp::Transmit(9)],
+            ),
         ),
         ("kick", 0, connected(handshake(), vec![ServerOp::Kick(true), ServerOp::Transmit(2), ServerOp::Poll(1)])),
         (
@@ -137,13 +199,29 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             0,
             connected(
                 handshake(),
-                vec![request(), ServerOp::Poll(1), ServerOp::Kick(true), ServerOp::Wait(5), ServerOp::Respond(0, 5), ServerOp::Transmit(3)],
+                vec![
+                    request(),
+                    ServerOp::Poll(1),
+                    ServerOp::Kick(true),
+                    ServerOp::Wait(5),
+                    ServerOp::Respond(0, 5),
+                    ServerOp::Transmit(3),
+                ],
             ),
         ),
         (
             "kick-oversleeps",
             0x80,
-            connected(native(), vec![request(), ServerOp::Poll(1), ServerOp::Kick(false), ServerOp::Oversleep(120), ServerOp::Transmit(3)]),
+            connected(
+                native(),
+                vec![
+                    request(),
+                    ServerOp::Poll(1),
+                    ServerOp::Kick(false),
+                    ServerOp::Oversleep(120),
+                    ServerOp::Transmit(3),
+                ],
+            ),
         ),
         (
             "kick-is-heard",
@@ -166,41 +244,102 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
         (
             "close",
             0,
-            connected(handshake(), vec![ServerOp::Push(0, 9), ServerOp::Close, ServerOp::Transmit(9), ServerOp::Poll(1), ServerOp::Poll(1)]),
+            connected(
+                handshake(),
+                vec![
+                    ServerOp::Push(0, 9),
+                    ServerOp::Close,
+                    ServerOp::Transmit(9),
+                    ServerOp::Poll(1),
+                    ServerOp::Poll(1),
+                ],
+            ),
         ),
-        ("close-too-slow", 0, connected(handshake(), vec![ServerOp::Push(0, 9), ServerOp::Close, ServerOp::Wait(20), ServerOp::Transmit(9)])),
-        ("abort", 0, connected(handshake(), vec![ServerOp::Push(0, 9), ServerOp::Abort, ServerOp::Transmit(9), ServerOp::Poll(1)])),
+        (
+            "close-too-slow",
+            0,
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 9), ServerOp::Close, ServerOp::Wait(20), ServerOp::Transmit(9)],
+            ),
+        ),
+        (
+            "abort",
+            0,
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 9), ServerOp::Abort, ServerOp::Transmit(9), ServerOp::Poll(1)],
+            ),
+        ),
         ("eof", 0, connected(handshake(), vec![request(), ServerOp::Eof, ServerOp::Poll(2)])),
         (
             "eof-in-packet",
             0,
-            connected(handshake(), vec![ServerOp::Input(Bytes::from_static(b"\x04\0\0\x09x")), ServerOp::Eof, ServerOp::Poll(2)]),
+            connected(
+                handshake(),
+                vec![ServerOp::Input(Bytes::from_static(b"\x04\0\0\x09x")), ServerOp::Eof, ServerOp::Poll(2)],
+            ),
         ),
         (
             "again",
             0,
             connected(
                 handshake(),
-                vec![native(), ServerOp::Poll(1), ServerOp::Push(0, 1), ServerOp::Accept, packet(2, b""), ServerOp::Poll(1), ServerOp::Push(0, 1)],
+                vec![
+                    native(),
+                    ServerOp::Poll(1),
+                    ServerOp::Push(0, 1),
+                    ServerOp::Accept,
+                    packet(2, b""),
+                    ServerOp::Poll(1),
+                    ServerOp::Push(0, 1),
+                ],
             ),
         ),
-        ("silent", 0, connected(handshake(), vec![ServerOp::Wait(29), packet(3, b""), ServerOp::Wait(31), ServerOp::Poll(1)])),
+        (
+            "silent",
+            0,
+            connected(handshake(), vec![ServerOp::Wait(29), packet(3, b""), ServerOp::Wait(31), ServerOp::Poll(1)]),
+        ),
         (
             "flood",
             0,
-            connected(handshake(), vec![ServerOp::Flood(4, 64), ServerOp::Wait(100), ServerOp::Poll(200), ServerOp::Flood(4, 64), ServerOp::Poll(9)]),
+            connected(
+                handshake(),
+                vec![
+                    ServerOp::Flood(4, 64),
+                    ServerOp::Wait(100),
+                    ServerOp::Poll(200),
+                    ServerOp::Flood(4, 64),
+                    ServerOp::Poll(9),
+                ],
+            ),
         ),
-        ("flood-after-fault", 0, connected(handshake(), vec![ServerOp::Flood(0, 200), ServerOp::Wait(10), ServerOp::Poll(1)])),
+        (
+            "flood-after-fault",
+            0,
+            connected(handshake(), vec![ServerOp::Flood(0, 200), ServerOp::Wait(10), ServerOp::Poll(1)]),
+        ),
         (
             "few-requests",
             0x20,
-            connected(handshake(), vec![request(), request(), request(), ServerOp::Poll(5), ServerOp::Respond(1, 3), ServerOp::Poll(1)]),
+            connected(
+                handshake(),
+                vec![request(), request(), request(), ServerOp::Poll(5), ServerOp::Respond(1, 3), ServerOp::Poll(1)],
+            ),
         ),
-        ("too-long", 0, connected(handshake(), vec![ServerOp::Input(Bytes::from_static(b"\x04\0\x08\x01")), ServerOp::Poll(1)])),
+        (
+            "too-long",
+            0,
+            connected(handshake(), vec![ServerOp::Input(Bytes::from_static(b"\x04\0\x08\x01")), ServerOp::Poll(1)]),
+        ),
         (
             "notify",
             1,
-            connected(native(), vec![notify(), packet(4, b"\x03\xff\xffhi"), packet(4, b"\x03\0\x09hi"), ServerOp::Poll(5)]),
+            connected(
+                native(),
+                vec![notify(), packet(4, b"\x03\xff\xffhi"), packet(4, b"\x03\0\x09hi"), ServerOp::Poll(5)],
+            ),
         ),
         (
             "compressed",

@@ -11,7 +11,7 @@ use cereus_core::{
     packet::{self, PacketHeader, PacketType},
 };
 
-use super::{MAX_INFLATED, Script, body, encode_packet, is_peers_doing, route_of, script::operations};
+use super::{MAX_INFLATED, Script, body, encode_packet, is_peers_doing, route_of, script::operations, too_long};
 
 const MAX_PACKET: usize = 2 << 10;
 const MAX_WAITING: usize = 512;
@@ -195,8 +195,7 @@ impl Driver {
 
     fn answer(&mut self, which: u8, error: bool, body: &Bytes) {
         let id = self.some_request(which);
-        let message =
-            if error { Message::error(id, body.clone()) } else { Message::response(id, body.clone()) };
+        let message = if error { Message::error(id, body.clone()) } else { Message::response(id, body.clone()) };
         let mut encoded = BytesMut::new();
         message.encode(&RouteDictionary::default(), false, &mut encoded).expect("it has no route");
         self.input(&encode_packet(PacketType::Data as u8, &encoded));
@@ -294,6 +293,7 @@ impl Driver {
         match (result, refused) {
             (result, Some(error)) => assert_eq!(result, Err(error)),
             (Ok(()), None) => {
+                assert_eq!(too_long(&message.route), None, "a route is sent that is too long");
                 self.longest_output = self.longest_output.max(message.body.len() + 64);
                 let dictionary = self.response.as_ref().map(|response| response.dictionary.clone());
                 self.sending.push_back(Sending::Message { message, dictionary: dictionary.unwrap_or_default() });
@@ -301,7 +301,7 @@ impl Driver {
             (Err(SendError::QueueFull(queued)), None) => {
                 assert!(queued >= MAX_QUEUED && !self.client.has_room(), "full with {queued} bytes");
             }
-            (Err(error), None) => panic!("a message was refused: {error}"),
+            (Err(error), None) => assert_eq!(Some(error), too_long(&message.route)),
         }
     }
 
@@ -350,12 +350,14 @@ impl Driver {
         let received = MAX_WAITING + PacketHeader::LEN + MAX_PACKET + self.longest_input;
         let (held, most) = (self.client.buffered(), queued + if closed { 0 } else { received });
         assert!(held <= most, "{held} bytes are held, {most} may be");
+        assert!(held > 0 || closed || self.sending.is_empty(), "nothing is held of what waits");
     }
 
     /// Plays to an end, which must come.
     fn finish(mut self) {
         loop {
             while self.transmit().is_some() {}
+            assert!(self.client.has_room(), "everything was transmitted, and there is no room");
             self.check();
             if !self.poll() {
                 break;

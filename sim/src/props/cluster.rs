@@ -8,7 +8,10 @@ use cereus_cluster::{
         ProtoNames, Push, Request, Response, Session, Unreached,
     },
 };
-use cereus_core::{Instant, Route, duration, session::SessionState};
+use cereus_core::{
+    Instant, Route, duration,
+    session::{SessionId, SessionState},
+};
 use prost::Message;
 
 /// A message between servers is read or refused, and what was read survives writing and reading; as does what travels
@@ -72,6 +75,7 @@ fn metadata(propagated: &Propagated) {
     if let Some(timeout) = propagated.timeout {
         let nanos = i64::try_from(timeout.as_nanos()).expect("it was read from 64 bits of nanoseconds");
         assert_eq!(duration::parse(&duration::format(nanos)), Ok(nanos));
+        assert_eq!(Instant::from_epoch(timeout).since_epoch(), timeout);
     }
     let hop = Hop {
         peer_id: "f1",
@@ -90,9 +94,12 @@ fn metadata(propagated: &Propagated) {
 }
 
 fn session(session: &Session) {
+    assert_eq!(SessionId::new(session.id).to_string(), session.id.to_string());
     let mut state = SessionState::default();
     assert_eq!(state.bind(session.uid.as_str()).is_ok(), !session.uid.is_empty());
     assert!(state.bind("another").is_ok() == session.uid.is_empty(), "bound twice");
+    state.unbind();
+    assert!(state.uid().is_none() && state.bind("another").is_ok(), "bound for ever");
     if state.data.replace(&session.data).is_err() {
         assert_eq!(state.data.encode(), None, "refused, and something has changed");
         return;
@@ -107,6 +114,8 @@ fn session(session: &Session) {
     let keys: Vec<_> = state.data.keys().map(str::to_owned).collect();
     for key in &keys {
         number(&state, key);
+        again.data.set(key, &state.data.string(key)).expect("a text has a JSON form");
+        assert_eq!(again.data.string(key), state.data.string(key));
         assert!(again.data.contains_key(key) && again.data.remove(key) && !again.data.remove(key));
     }
     assert_eq!(again.data.encode().as_deref(), Some(&b"{}"[..]));

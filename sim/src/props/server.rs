@@ -7,13 +7,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use cereus_core::{
     ClientConfig, ClientConnection, ClientEvent, CloseReason, Compression, EncodedPush, FullPolicy, HandshakeResponse,
-    Instant, Message, MessageId, MessageType, RouteDictionary, SendError, ServerConfig, ServerConnection,
+    Instant, Message, MessageId, MessageType, Route, RouteDictionary, SendError, ServerConfig, ServerConnection,
     ServerEvent,
     packet::{self, PacketHeader, PacketType},
 };
 
 use super::{
-    MAX_INFLATED, Script, body, dictionary, encode_packet, is_peers_doing, route_of, script::operations,
+    MAX_INFLATED, Script, body, dictionary, encode_packet, is_peers_doing, route_of, script::operations, too_long,
 };
 
 const MAX_PACKET: usize = 2 << 10;
@@ -181,14 +181,19 @@ impl Driver {
                 let (route, body) = (route_of(*route), body((*len).into()));
                 self.longest_output = self.longest_output.max(body.len() + 64);
                 let result = self.server.push(&route, body.clone());
-                self.pushed(result, &body);
+                self.pushed(result, &route, &body);
             }
             ServerOp::PushEncoded(route, len) => {
-                let body = body((*len).into());
+                let (route, body) = (route_of(*route), body((*len).into()));
                 self.longest_output = self.longest_output.max(body.len() + 64);
-                let push = EncodedPush::new(&self.config, &route_of(*route), body.clone()).expect("it is short");
-                let result = self.server.push_encoded(push);
-                self.pushed(result, &body);
+                match EncodedPush::new(&self.config, &route, body.clone()) {
+                    Ok(push) => {
+                        assert_eq!((push.route(), push.body()), (&route, &body));
+                        let result = self.server.push_encoded(push);
+                        self.pushed(result, &route, &body);
+                    }
+                    Err(error) => assert_eq!(Some(error), too_long(&route)),
+                }
             }
             ServerOp::PushForeign => self.push_foreign(),
             ServerOp::Kick(with_reason) => self.kick(with_reason.then_some("a \"reason\"")),
@@ -326,8 +331,9 @@ impl Driver {
         }
     }
 
-    fn pushed(&mut self, result: Result<(), SendError>, body: &Bytes) {
-        let refused = self.push_refused().or_else(|| (self.native && body.is_empty()).then_some(SendError::EmptyPush));
+    fn pushed(&mut self, result: Result<(), SendError>, route: &Route, body: &Bytes) {
+        let empty = || (self.native && body.is_empty()).then_some(SendError::EmptyPush);
+        let refused = self.push_refused().or_else(empty).or_else(|| too_long(route));
         match (result, refused) {
             (result, Some(error)) => assert_eq!(result, Err(error)),
             (Ok(()), None) => {}
@@ -412,6 +418,7 @@ impl Driver {
 
         let (queued, held) = (self.server.queued(), self.server.buffered());
         let received = held - queued;
+        assert_eq!(self.server.has_room(), queued < MAX_QUEUED);
         let most = MAX_WAITING + PacketHeader::LEN + MAX_PACKET + self.longest_input;
         assert!(received <= if closed { 0 } else { most }, "{received} received bytes are held");
         // Pushes and answers have a budget each; answers to what was given out, one handshake and a kick come on top.

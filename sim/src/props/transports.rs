@@ -27,7 +27,11 @@ const MAX_PROXY_HEADER: usize = 16 + 2048;
 pub fn websocket(bytes: &[u8]) {
     let [settings, cut, rest @ ..] = bytes else { return };
     let mut wire = if settings & 1 == 0 { Vec::new() } else { UPGRADE.to_vec() };
-    if settings & 2 == 0 { wire.extend_from_slice(rest) } else { put_frames(rest, &mut wire) }
+    if settings & 2 == 0 {
+        wire.extend_from_slice(rest)
+    } else {
+        put_frames(rest, &mut wire)
+    }
     let eof = settings & 4 != 0;
 
     let transport = || WebSocket::new(Arc::clone(&WEBSOCKET));
@@ -207,9 +211,7 @@ pub fn proxy_header(bytes: &[u8]) {
 }
 
 /// The layer, what follows the header, and how it ended.
-fn read_proxied<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (ProxyHeader, Vec<u8>, Result<(), TransportError>) {
+fn read_proxied<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (ProxyHeader, Vec<u8>, Result<(), TransportError>) {
     let (mut layer, mut rest) = (ProxyHeader::new(Box::new(Raw::default())), Vec::new());
     let mut pieces = pieces.into_iter();
     let result = pieces.try_for_each(|piece| layer.decode(piece, &mut |bytes| rest.extend_from_slice(bytes)));
