@@ -211,12 +211,13 @@ impl ClusterNode {
     /// Deals with what is too long for the bus. Returns whether it can be sent now.
     fn shorten(&mut self, transmit: &mut Transmit) -> bool {
         let len = transmit.payload.len();
+        self.queued_bytes -= size(transmit);
         if transmit.kind == Kind::Reply {
             transmit.payload = too_long_answer(len);
-            self.queued_bytes = self.queued_bytes - len + transmit.payload.len();
-            return true;
+            let fits = transmit.payload.len() <= self.max_payload;
+            if fits { self.queued_bytes += size(transmit) } else { self.calls.count_unsent() }
+            return fits;
         }
-        self.queued_bytes -= len + OVERHEAD;
         if let Some(call) = transmit.call.filter(|call| self.calls.is_waiting(*call)) {
             self.calls.answer(call);
             let result = Err(CallError::TooLong { len, max: self.max_payload });
@@ -388,14 +389,14 @@ impl ClusterNode {
         self.calls.cancel(call);
     }
 
-    /// Answers a request. An answer that is too long becomes an error that says so; one for which there is no room is
-    /// dropped and counted, and the caller learns it from his deadline.
+    /// Answers a request. An answer that is too long becomes an error that says so; one for which there is no room, or for
+    /// whose error the bus carries too little, is dropped and counted, and the caller learns it from his deadline.
     pub fn reply(&mut self, to: ReplyTo, response: &impl Message) {
         let mut payload = Bytes::from(response.encode_to_vec());
         if payload.len() > self.max_payload {
             payload = too_long_answer(payload.len());
         }
-        if self.has_room(payload.len()) {
+        if payload.len() <= self.max_payload && self.has_room(payload.len()) {
             self.put(Transmit { to: Address::Reply(to), kind: Kind::Reply, call: None, payload });
         } else {
             self.calls.count_unsent();

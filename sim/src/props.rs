@@ -2,20 +2,30 @@
 //!
 //! Each takes any bytes, so that a fuzz target is one call. [`strategies`](crate::strategies) makes better ones.
 
+mod client;
+mod cluster;
+mod node;
 mod script;
 mod server;
+mod transports;
 
 use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use cereus_core::{
-    CloseReason, HandshakeRequest, HandshakeResponse, Instant, Message, RouteDictionary, ServerConfig,
-    ServerConnection, ServerEvent,
-    packet::{self, MAX_BODY_LEN, PacketDecoder, PacketError, PacketHeader},
+    ClientConfig, ClientConnection, ClientEvent, CloseReason, HandshakeRequest, HandshakeResponse, InflateError,
+    Instant, MAX_ROUTE_LEN, Message, MessageId, Route, RouteDictionary, SendError, ServerConfig, ServerConnection,
+    ServerEvent,
+    message::MessageError,
+    packet::{self, MAX_BODY_LEN, PacketDecoder, PacketError, PacketHeader, PacketType},
 };
 
-pub use script::{Op, Script};
-pub use server::{run, server};
+pub use client::{ClientOp, client};
+pub use cluster::{envelope, registry_record};
+pub use node::{NodeOp, cluster_node};
+pub use script::{Operation, Reader, Script};
+pub use server::{ServerOp, run, server};
+pub use transports::{proxy_header, websocket};
 
 /// The routes that have a code in the properties of messages and servers.
 pub const CODES: [(&str, u16); 4] = [("room.join", 1), ("room.say", 2), ("onMessage", 258), ("a.b", 65535)];
@@ -76,10 +86,13 @@ fn decode_packets<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<packet
 ///
 /// When that is not so.
 pub fn message(bytes: &[u8]) {
+    route(&Route::from_bytes(Bytes::copy_from_slice(bytes)));
     for dictionary in [RouteDictionary::default(), dictionary()] {
         let Ok(message) = Message::decode(Bytes::copy_from_slice(bytes), &dictionary, MAX_INFLATED) else {
             continue;
         };
+        let number = message.id.get();
+        assert_eq!((message.id.to_string(), MessageId::new(number).get()), (number.to_string(), number));
         for compress in [false, true] {
             let mut encoded = BytesMut::new();
             message.encode(&dictionary, compress, &mut encoded).expect("what was decoded can be encoded");
@@ -89,7 +102,20 @@ pub fn message(bytes: &[u8]) {
     }
 }
 
-/// A handshake is read or refused, by both sides, and what was read survives writing and reading.
+/// A route is its text, and can be sent unless it is too long.
+fn route(route: &Route) {
+    match route.as_str() {
+        Some(text) => assert_eq!((route, &route.to_string()[..], &Route::from(text)), (&text.into(), text, route)),
+        None => assert!(route.to_string().contains(char::REPLACEMENT_CHARACTER)),
+    }
+    let push = Message::push(route.into(), "x");
+    let sent = push.encode(&RouteDictionary::default(), false, &mut BytesMut::new());
+    let too_long = MessageError::RouteTooLong(route.len());
+    assert_eq!(sent, if route.len() > MAX_ROUTE_LEN { Err(too_long) } else { Ok(()) });
+}
+
+/// A handshake is read or refused, by both sides, and what was read survives writing and reading; what a server announces,
+/// a server can be configured to announce.
 ///
 /// # Panics
 ///
@@ -100,6 +126,111 @@ pub fn handshake(bytes: &[u8]) {
     }
     if let Ok(response) = HandshakeResponse::parse(bytes) {
         assert_eq!(HandshakeResponse::parse(&response.encode()).as_ref(), Ok(&response));
+        announced(&response);
+    }
+}
+
+/// Has a server announce this to a client, if it is what a configuration can be.
+fn announced(response: &HandshakeResponse) {
+    let routes = response.dictionary.iter().map(|(route, code)| (route.to_string(), *code));
+    let dictionary = match RouteDictionary::new(routes) {
+        Ok(dictionary) => dictionary,
+        Err(error) => return assert!(error.to_string().contains("dictionary"), "{error} is no help"),
+    };
+    let HandshakeResponse { heartbeat, serializer, .. } = response;
+    let builder = ServerConfig::builder().heartbeat(*heartbeat).dictionary(dictionary).serializer(serializer.as_str());
+    let config = match builder.build() {
+        Ok(config) => config,
+        Err(errors) => {
+            assert!(heartbeat.is_zero() || heartbeat.subsec_nanos() != 0, "refused: {errors}");
+            return assert_eq!(errors.into_iter().count(), 1);
+        }
+    };
+    assert_eq!((config.heartbeat(), config.serializer()), (*heartbeat, serializer.as_str()));
+    let dictionary = config.dictionary().entries().to_vec();
+    assert!(dictionary.iter().all(|(route, code)| config.dictionary().route(*code) == Some(route)));
+
+    let now = Instant::EPOCH;
+    let (mut server, mut client) = connected_as_far_as_the_handshake(config, now);
+    let mut answer = BytesMut::new();
+    while server.poll_transmit(&mut answer).is_some() {}
+    client.handle_input(&answer, now);
+    let Some(ClientEvent::Connected(read)) = client.poll_event() else { panic!("no client understands the answer") };
+    assert_eq!((read.code, read.dictionary, &read.serializer), (HandshakeResponse::OK, dictionary, serializer));
+    assert_eq!(read.heartbeat, *heartbeat);
+}
+
+/// A server that has accepted a client, and the client, which does not know it yet.
+fn connected_as_far_as_the_handshake(config: ServerConfig, now: Instant) -> (ServerConnection, ClientConnection) {
+    let mut client = ClientConnection::new(ClientConfig::default(), now);
+    let mut server = ServerConnection::new(Arc::new(config), now);
+    let mut handshake = BytesMut::new();
+    while client.poll_transmit(&mut handshake).is_some() {}
+    server.handle_input(&handshake, now);
+    assert!(matches!(server.poll_event(), Some(ServerEvent::Handshake(_))), "no server understands a client");
+    server.accept(now);
+    (server, client)
+}
+
+/// A compressed body is inflated or refused, never beyond the limit, and what comes out can be compressed again; nobody
+/// is kept from sending `bytes` themselves compressed.
+///
+/// # Panics
+///
+/// When that is not so.
+pub fn inflate(bytes: &[u8]) {
+    let no_dictionary = RouteDictionary::default();
+    let inflate = |bytes: &[u8], max| {
+        let compressed_response = [b"\x14\x01", bytes].concat();
+        Message::decode(compressed_response.into(), &no_dictionary, max).map(|message| message.body)
+    };
+    let inflated = inflate(bytes, MAX_INFLATED);
+    match &inflated {
+        Ok(body) => {
+            let len = body.len();
+            assert!(len <= MAX_INFLATED, "{len} bytes are let through");
+            assert_eq!(inflate(bytes, len).as_ref(), Ok(body), "the limit is no bound that can be reached");
+            if len > 0 {
+                let too_large = MessageError::Inflate(InflateError::TooLarge(len - 1));
+                assert_eq!(inflate(bytes, len - 1), Err(too_large));
+            }
+            let followed = [bytes, b"more"].concat();
+            assert_eq!(inflate(&followed, MAX_INFLATED).as_ref(), Ok(body), "what follows counts");
+            if let Ok(buffer) = body.clone().try_into_mut() {
+                assert!(buffer.capacity() <= MAX_INFLATED, "more memory is held than the limit");
+            }
+        }
+        Err(MessageError::Inflate(InflateError::TooLarge(max))) => assert_eq!(*max, MAX_INFLATED),
+        Err(error) => assert_eq!(*error, MessageError::Inflate(InflateError::Invalid)),
+    }
+    for body in inflated.iter().map(|body| &body[..]).chain([bytes]) {
+        let mut message = BytesMut::new();
+        let push = Message::push(Route::default(), Bytes::copy_from_slice(body));
+        push.encode(&no_dictionary, true, &mut message).expect("the route is short enough");
+        assert!(message.len() <= 2 + body.len(), "compressed to more than it was");
+        let read = Message::decode(message.freeze(), &no_dictionary, body.len());
+        assert_eq!(read, Ok(push), "what was compressed does not survive");
+    }
+    inflates_the_same_as_a_handshake(bytes, inflated.ok());
+}
+
+/// No flag says that a handshake is compressed: a client looks at it.
+fn inflates_the_same_as_a_handshake(bytes: &[u8], inflated: Option<Bytes>) {
+    let handshake = |body: &[u8]| {
+        let now = Instant::EPOCH;
+        let config = ClientConfig::builder().max_handshake_size(MAX_INFLATED).build().expect("a valid configuration");
+        let mut client = ClientConnection::new(config, now);
+        client.handle_input(&encode_packet(PacketType::Handshake as u8, body), now);
+        client.poll_event()
+    };
+    let is_connected = |event: &Option<ClientEvent>| matches!(event, Some(ClientEvent::Connected(_)));
+    let event = handshake(bytes);
+    assert!(event.is_some(), "a handshake is not answered");
+    if let Some(inflated) = inflated {
+        let same = handshake(&inflated);
+        if is_connected(&event) {
+            assert_eq!(event, same, "compressed it says something else");
+        }
     }
 }
 
@@ -179,4 +310,29 @@ fn is_peers_doing(reason: &CloseReason) -> bool {
             | CloseReason::HandshakeTimeout
             | CloseReason::HeartbeatTimeout
     )
+}
+
+fn route_of(which: u8) -> Route {
+    let (route, _) = CODES[usize::from(which) % CODES.len()];
+    // Half of them are in no dictionary, and one is too long.
+    match which {
+        0..0x80 => Route::from_static(route),
+        0xff => Route::from(route.repeat(MAX_ROUTE_LEN)),
+        which => Route::from(format!("{route}.{which}")),
+    }
+}
+
+/// Why this route cannot be sent.
+fn too_long(route: &Route) -> Option<SendError> {
+    (route.len() > MAX_ROUTE_LEN).then_some(SendError::RouteTooLong(route.len()))
+}
+
+/// Half of it can be compressed.
+fn body(len: usize) -> Bytes {
+    (0..len).map(|at| if at % 64 < 32 { b'x' } else { (at * 167 / 8) as u8 }).collect()
+}
+
+fn encode_packet(kind: u8, body: &[u8]) -> Vec<u8> {
+    let [_, high, middle, low] = (body.len() as u32).to_be_bytes();
+    [&[kind, high, middle, low], body].concat()
 }

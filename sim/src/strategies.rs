@@ -7,7 +7,7 @@ use cereus_core::{
 };
 use proptest::{collection::vec, prelude::*, sample};
 
-use crate::props::{CODES, Op, Script, dictionary};
+use crate::props::{CODES, Script, ServerOp, dictionary};
 
 /// Any of the five types.
 pub fn packet_type() -> impl Strategy<Value = PacketType> {
@@ -105,13 +105,19 @@ pub fn cuts() -> impl Strategy<Value = Vec<usize>> {
 }
 
 /// A script in which clients mostly keep to the protocol and drivers do anything.
-pub fn script() -> impl Strategy<Value = Script> {
+pub fn script() -> impl Strategy<Value = Script<ServerOp>> {
     (any::<u8>(), any::<bool>(), handshake(), vec(op(), 0..40)).prop_map(|(settings, connect, handshake, mut ops)| {
         if connect {
             let ack = encode(PacketType::HandshakeAck, b"");
             ops.splice(
                 0..0,
-                [Op::Input(handshake.into()), Op::Poll(1), Op::Accept, Op::Input(ack.into()), Op::Poll(1)],
+                [
+                    ServerOp::Input(handshake.into()),
+                    ServerOp::Poll(1),
+                    ServerOp::Accept,
+                    ServerOp::Input(ack.into()),
+                    ServerOp::Poll(1),
+                ],
             );
         }
         Script::new(settings, ops)
@@ -119,25 +125,25 @@ pub fn script() -> impl Strategy<Value = Script> {
 }
 
 /// One operation of a script.
-pub fn op() -> impl Strategy<Value = Op> {
+pub fn op() -> impl Strategy<Value = ServerOp> {
     prop_oneof![
-        6 => client_packet().prop_map(|packet| Op::Input(packet.into())),
-        1 => vec(any::<u8>(), 0..20).prop_map(|bytes| Op::Input(bytes.into())),
-        1 => (0..7_u8, vec(any::<u8>(), 0..20)).prop_map(|(kind, body)| Op::Packet(kind, body.into())),
-        1 => (0..7_u8, any::<u8>()).prop_map(|(kind, kibibytes)| Op::Flood(kind, kibibytes)),
-        3 => any::<u16>().prop_map(|tenths| Op::Wait(tenths % 40)),
-        1 => any::<u16>().prop_map(|tenths| Op::Oversleep(tenths % 400)),
-        6 => any::<u8>().prop_map(|count| Op::Poll(count % 8)),
-        2 => Just(Op::Accept),
-        3 => any::<(u8, u16)>().prop_map(|(which, len)| Op::Respond(which, len % 3000)),
-        2 => any::<(u8, u16)>().prop_map(|(which, len)| Op::RespondError(which, len % 30)),
-        1 => (0..5_u64).prop_map(Op::RespondTo),
-        3 => any::<(u8, u16)>().prop_map(|(route, len)| Op::Push(route, len % 3000)),
-        2 => any::<(u8, u16)>().prop_map(|(route, len)| Op::PushEncoded(route, len % 3000)),
-        4 => any::<u8>().prop_map(|count| Op::Transmit(count % 8)),
+        6 => client_packet().prop_map(|packet| ServerOp::Input(packet.into())),
+        1 => vec(any::<u8>(), 0..20).prop_map(|bytes| ServerOp::Input(bytes.into())),
+        1 => (0..7_u8, vec(any::<u8>(), 0..20)).prop_map(|(kind, body)| ServerOp::Packet(kind, body.into())),
+        1 => (0..7_u8, any::<u8>()).prop_map(|(kind, kibibytes)| ServerOp::Flood(kind, kibibytes)),
+        3 => any::<u16>().prop_map(|tenths| ServerOp::Wait(tenths % 40)),
+        1 => any::<u16>().prop_map(|tenths| ServerOp::Oversleep(tenths % 400)),
+        6 => any::<u8>().prop_map(|count| ServerOp::Poll(count % 8)),
+        2 => Just(ServerOp::Accept),
+        3 => any::<(u8, u16)>().prop_map(|(which, len)| ServerOp::Respond(which, len % 3000)),
+        2 => any::<(u8, u16)>().prop_map(|(which, len)| ServerOp::RespondError(which, len % 30)),
+        1 => (0..5_u64).prop_map(ServerOp::RespondTo),
+        3 => any::<(u8, u16)>().prop_map(|(route, len)| ServerOp::Push(route, len % 3000)),
+        2 => any::<(u8, u16)>().prop_map(|(route, len)| ServerOp::PushEncoded(route, len % 3000)),
+        4 => any::<u8>().prop_map(|count| ServerOp::Transmit(count % 8)),
         1 => prop_oneof![
-            3 => any::<bool>().prop_map(Op::Kick),
-            2 => sample::select(vec![Op::Eof, Op::Reject, Op::PushForeign, Op::Close, Op::Abort]),
+            3 => any::<bool>().prop_map(ServerOp::Kick),
+            2 => sample::select(vec![ServerOp::Eof, ServerOp::Reject, ServerOp::PushForeign, ServerOp::Close, ServerOp::Abort]),
         ],
     ]
 }

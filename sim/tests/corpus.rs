@@ -1,11 +1,9 @@
 //! Every committed input of the fuzz targets, through the property that its target calls.
-//!
-//! `cargo test -p cereus-sim --test corpus -- --ignored` writes the hand-made scripts anew.
 
 use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
-use cereus_sim::props::{self, Op, Script};
+use cereus_sim::props::{self, Script, ServerOp};
 
 #[test]
 fn corpus_of_packets_holds() {
@@ -15,19 +13,26 @@ fn corpus_of_packets_holds() {
     });
 }
 
-#[test]
-fn corpus_of_messages_holds() {
-    replay("message", props::message);
+macro_rules! corpora {
+    ($($test:ident $target:ident)+) => {$(
+        #[test]
+        fn $test() {
+            replay(stringify!($target), props::$target);
+        }
+    )+};
 }
 
-#[test]
-fn corpus_of_handshakes_holds() {
-    replay("handshake", props::handshake);
-}
-
-#[test]
-fn corpus_of_servers_holds() {
-    replay("server", props::server);
+corpora! {
+    corpus_of_messages_holds message
+    corpus_of_handshakes_holds handshake
+    corpus_of_compressed_bodies_holds inflate
+    corpus_of_servers_holds server
+    corpus_of_clients_holds client
+    corpus_of_websockets_holds websocket
+    corpus_of_proxy_headers_holds proxy_header
+    corpus_of_envelopes_holds envelope
+    corpus_of_registry_records_holds registry_record
+    corpus_of_cluster_nodes_holds cluster_node
 }
 
 fn replay(target: &str, property: impl Fn(&[u8])) {
@@ -70,36 +75,79 @@ fn hand_made_scripts_are_in_the_corpus() {
     }
 }
 
-fn scripts() -> Vec<(&'static str, u8, Vec<Op>)> {
-    let packet = |kind, body: &'static [u8]| Op::Packet(kind, Bytes::from_static(body));
+fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
+    let packet = |kind, body: &'static [u8]| ServerOp::Packet(kind, Bytes::from_static(body));
     let handshake = || packet(1, br#"{"sys":{"platform":"web"}}"#);
     let native = || packet(1, br#"{"sys":{"libVersion":"0.3.5"}}"#);
-    let connected = |hello: Op, rest: Vec<Op>| {
-        [vec![hello, Op::Poll(1), Op::Accept, packet(2, b""), Op::Poll(1), Op::Transmit(9)], rest].concat()
+    let connected = |hello: ServerOp, rest: Vec<ServerOp>| {
+        [
+            vec![hello, ServerOp::Poll(1), ServerOp::Accept, packet(2, b""), ServerOp::Poll(1), ServerOp::Transmit(9)],
+            rest,
+        ]
+        .concat()
     };
     let request = || packet(4, b"\0\x01\x03a.bhello");
     let notify = || packet(4, b"\x02\x03a.bhello");
     vec![
-        ("refused", 0, vec![handshake(), Op::Poll(1), Op::Reject, Op::Poll(1), Op::Transmit(2)]),
-        ("unreadable", 0, vec![packet(1, b"[]"), Op::Poll(1), Op::Transmit(2)]),
-        ("ack-first", 0, vec![packet(2, b""), Op::Poll(1)]),
-        ("data-first", 0, vec![request(), Op::Poll(1)]),
-        ("never-acks", 0, vec![handshake(), Op::Poll(1), Op::Accept, Op::Wait(30), Op::Poll(1)]),
-        ("echo", 1, connected(handshake(), vec![request(), Op::Poll(1), Op::Respond(0, 9), Op::Transmit(1)])),
-        ("error", 3, connected(native(), vec![request(), Op::Poll(1), Op::RespondError(0, 99), Op::Transmit(1)])),
-        ("empty-error", 0, connected(native(), vec![request(), Op::Poll(1), Op::RespondError(0, 0)])),
+        (
+            "refused",
+            0,
+            vec![handshake(), ServerOp::Poll(1), ServerOp::Reject, ServerOp::Poll(1), ServerOp::Transmit(2)],
+        ),
+        ("unreadable", 0, vec![packet(1, b"[]"), ServerOp::Poll(1), ServerOp::Transmit(2)]),
+        ("ack-first", 0, vec![packet(2, b""), ServerOp::Poll(1)]),
+        ("data-first", 0, vec![request(), ServerOp::Poll(1)]),
+        (
+            "never-acks",
+            0,
+            vec![handshake(), ServerOp::Poll(1), ServerOp::Accept, ServerOp::Wait(30), ServerOp::Poll(1)],
+        ),
+        (
+            "echo",
+            1,
+            connected(handshake(), vec![request(), ServerOp::Poll(1), ServerOp::Respond(0, 9), ServerOp::Transmit(1)]),
+        ),
+        (
+            "error",
+            3,
+            connected(
+                native(),
+                vec![request(), ServerOp::Poll(1), ServerOp::RespondError(0, 99), ServerOp::Transmit(1)],
+            ),
+        ),
+        ("empty-error", 0, connected(native(), vec![request(), ServerOp::Poll(1), ServerOp::RespondError(0, 0)])),
         (
             "wrong-answer",
             0,
-            connected(native(), vec![request(), Op::Poll(1), Op::RespondTo(7), Op::RespondTo(1), Op::RespondTo(1)]),
+            connected(
+                native(),
+                vec![
+                    request(),
+                    ServerOp::Poll(1),
+                    ServerOp::RespondTo(7),
+                    ServerOp::RespondTo(1),
+                    ServerOp::RespondTo(1),
+                ],
+            ),
         ),
-        ("without-id", 0, connected(handshake(), vec![packet(4, b"\0\0\x03a.b"), Op::Poll(1), Op::RespondTo(0)])),
+        (
+            "without-id",
+            0,
+            connected(handshake(), vec![packet(4, b"\0\0\x03a.b"), ServerOp::Poll(1), ServerOp::RespondTo(0)]),
+        ),
         (
             "same-id",
             0,
             connected(
                 handshake(),
-                vec![request(), request(), Op::Poll(2), Op::RespondTo(1), Op::RespondTo(1), Op::RespondTo(1)],
+                vec![
+                    request(),
+                    request(),
+                    ServerOp::Poll(2),
+                    ServerOp::RespondTo(1),
+                    ServerOp::RespondTo(1),
+                    ServerOp::RespondTo(1),
+                ],
             ),
         ),
         (
@@ -107,38 +155,73 @@ fn scripts() -> Vec<(&'static str, u8, Vec<Op>)> {
             1,
             connected(
                 handshake(),
-                vec![Op::Push(0, 10), Op::PushEncoded(1, 500), Op::Push(0, 0), Op::PushForeign, Op::Transmit(9)],
+                vec![
+                    ServerOp::Push(0, 10),
+                    ServerOp::PushEncoded(1, 500),
+                    ServerOp::Push(0, 0),
+                    ServerOp::PushForeign,
+                    ServerOp::Transmit(9),
+                ],
             ),
         ),
         (
             "native-pushes",
             1,
-            connected(native(), vec![Op::Push(2, 10), Op::PushEncoded(2, 500), Op::Push(2, 0), Op::Transmit(9)]),
+            connected(
+                native(),
+                vec![ServerOp::Push(2, 10), ServerOp::PushEncoded(2, 500), ServerOp::Push(2, 0), ServerOp::Transmit(9)],
+            ),
         ),
-        ("queue-full", 0, connected(handshake(), vec![Op::Push(0, 2000), Op::Push(0, 2000), Op::Poll(1)])),
+        (
+            "queue-full",
+            0,
+            connected(handshake(), vec![ServerOp::Push(0, 2000), ServerOp::Push(0, 2000), ServerOp::Poll(1)]),
+        ),
         (
             "drop-oldest",
             8,
-            connected(handshake(), vec![Op::Push(0, 900), Op::Push(1, 900), Op::Push(2, 900), Op::Transmit(9)]),
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 900), ServerOp::Push(1, 900), ServerOp::Push(2, 900), ServerOp::Transmit(9)],
+            ),
         ),
         (
             "keep-latest",
             16,
-            connected(handshake(), vec![Op::Push(0, 900), Op::Push(0, 901), Op::Push(0, 902), Op::Transmit(9)]),
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 900), ServerOp::Push(0, 901), ServerOp::Push(0, 902), ServerOp::Transmit(9)],
+            ),
         ),
-        ("kick", 0, connected(handshake(), vec![Op::Kick(true), Op::Transmit(2), Op::Poll(1)])),
+        ("kick", 0, connected(handshake(), vec![ServerOp::Kick(true), ServerOp::Transmit(2), ServerOp::Poll(1)])),
         (
             "kick-while-running",
             0,
             connected(
                 handshake(),
-                vec![request(), Op::Poll(1), Op::Kick(true), Op::Wait(5), Op::Respond(0, 5), Op::Transmit(3)],
+                vec![
+                    request(),
+                    ServerOp::Poll(1),
+                    ServerOp::Kick(true),
+                    ServerOp::Wait(5),
+                    ServerOp::Respond(0, 5),
+                    ServerOp::Transmit(3),
+                ],
             ),
         ),
         (
             "kick-oversleeps",
             0x80,
-            connected(native(), vec![request(), Op::Poll(1), Op::Kick(false), Op::Oversleep(120), Op::Transmit(3)]),
+            connected(
+                native(),
+                vec![
+                    request(),
+                    ServerOp::Poll(1),
+                    ServerOp::Kick(false),
+                    ServerOp::Oversleep(120),
+                    ServerOp::Transmit(3),
+                ],
+            ),
         ),
         (
             "kick-is-heard",
@@ -147,64 +230,125 @@ fn scripts() -> Vec<(&'static str, u8, Vec<Op>)> {
                 handshake(),
                 vec![
                     request(),
-                    Op::Poll(1),
-                    Op::Kick(true),
-                    Op::Wait(15),
+                    ServerOp::Poll(1),
+                    ServerOp::Kick(true),
+                    ServerOp::Wait(15),
                     packet(3, b""),
-                    Op::Wait(15),
+                    ServerOp::Wait(15),
                     packet(3, b""),
-                    Op::Wait(15),
-                    Op::Respond(0, 1),
+                    ServerOp::Wait(15),
+                    ServerOp::Respond(0, 1),
                 ],
             ),
         ),
         (
             "close",
             0,
-            connected(handshake(), vec![Op::Push(0, 9), Op::Close, Op::Transmit(9), Op::Poll(1), Op::Poll(1)]),
+            connected(
+                handshake(),
+                vec![
+                    ServerOp::Push(0, 9),
+                    ServerOp::Close,
+                    ServerOp::Transmit(9),
+                    ServerOp::Poll(1),
+                    ServerOp::Poll(1),
+                ],
+            ),
         ),
-        ("close-too-slow", 0, connected(handshake(), vec![Op::Push(0, 9), Op::Close, Op::Wait(20), Op::Transmit(9)])),
-        ("abort", 0, connected(handshake(), vec![Op::Push(0, 9), Op::Abort, Op::Transmit(9), Op::Poll(1)])),
-        ("eof", 0, connected(handshake(), vec![request(), Op::Eof, Op::Poll(2)])),
+        (
+            "close-too-slow",
+            0,
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 9), ServerOp::Close, ServerOp::Wait(20), ServerOp::Transmit(9)],
+            ),
+        ),
+        (
+            "abort",
+            0,
+            connected(
+                handshake(),
+                vec![ServerOp::Push(0, 9), ServerOp::Abort, ServerOp::Transmit(9), ServerOp::Poll(1)],
+            ),
+        ),
+        ("eof", 0, connected(handshake(), vec![request(), ServerOp::Eof, ServerOp::Poll(2)])),
         (
             "eof-in-packet",
             0,
-            connected(handshake(), vec![Op::Input(Bytes::from_static(b"\x04\0\0\x09x")), Op::Eof, Op::Poll(2)]),
+            connected(
+                handshake(),
+                vec![ServerOp::Input(Bytes::from_static(b"\x04\0\0\x09x")), ServerOp::Eof, ServerOp::Poll(2)],
+            ),
         ),
         (
             "again",
             0,
             connected(
                 handshake(),
-                vec![native(), Op::Poll(1), Op::Push(0, 1), Op::Accept, packet(2, b""), Op::Poll(1), Op::Push(0, 1)],
+                vec![
+                    native(),
+                    ServerOp::Poll(1),
+                    ServerOp::Push(0, 1),
+                    ServerOp::Accept,
+                    packet(2, b""),
+                    ServerOp::Poll(1),
+                    ServerOp::Push(0, 1),
+                ],
             ),
         ),
-        ("silent", 0, connected(handshake(), vec![Op::Wait(29), packet(3, b""), Op::Wait(31), Op::Poll(1)])),
+        (
+            "silent",
+            0,
+            connected(handshake(), vec![ServerOp::Wait(29), packet(3, b""), ServerOp::Wait(31), ServerOp::Poll(1)]),
+        ),
         (
             "flood",
             0,
-            connected(handshake(), vec![Op::Flood(4, 64), Op::Wait(100), Op::Poll(200), Op::Flood(4, 64), Op::Poll(9)]),
+            connected(
+                handshake(),
+                vec![
+                    ServerOp::Flood(4, 64),
+                    ServerOp::Wait(100),
+                    ServerOp::Poll(200),
+                    ServerOp::Flood(4, 64),
+                    ServerOp::Poll(9),
+                ],
+            ),
         ),
-        ("flood-after-fault", 0, connected(handshake(), vec![Op::Flood(0, 200), Op::Wait(10), Op::Poll(1)])),
+        (
+            "flood-after-fault",
+            0,
+            connected(handshake(), vec![ServerOp::Flood(0, 200), ServerOp::Wait(10), ServerOp::Poll(1)]),
+        ),
         (
             "few-requests",
             0x20,
-            connected(handshake(), vec![request(), request(), request(), Op::Poll(5), Op::Respond(1, 3), Op::Poll(1)]),
+            connected(
+                handshake(),
+                vec![request(), request(), request(), ServerOp::Poll(5), ServerOp::Respond(1, 3), ServerOp::Poll(1)],
+            ),
         ),
-        ("too-long", 0, connected(handshake(), vec![Op::Input(Bytes::from_static(b"\x04\0\x08\x01")), Op::Poll(1)])),
+        (
+            "too-long",
+            0,
+            connected(handshake(), vec![ServerOp::Input(Bytes::from_static(b"\x04\0\x08\x01")), ServerOp::Poll(1)]),
+        ),
         (
             "notify",
             1,
-            connected(native(), vec![notify(), packet(4, b"\x03\xff\xffhi"), packet(4, b"\x03\0\x09hi"), Op::Poll(5)]),
+            connected(
+                native(),
+                vec![notify(), packet(4, b"\x03\xff\xffhi"), packet(4, b"\x03\0\x09hi"), ServerOp::Poll(5)],
+            ),
         ),
         (
             "compressed",
             1,
             connected(
                 native(),
-                vec![packet(4, b"\x12\x03a.b\x78\x9c\x03\0\0\0\0\x01"), packet(4, b"\x12\x03a.b"), Op::Poll(5)],
+                vec![packet(4, b"\x12\x03a.b\x78\x9c\x03\0\0\0\0\x01"), packet(4, b"\x12\x03a.b"), ServerOp::Poll(5)],
             ),
         ),
-        ("bypass", 0, connected(handshake(), vec![packet(4, b"\0\x01"), Op::Poll(1)])),
+        ("bypass", 0, connected(handshake(), vec![packet(4, b"\0\x01"), ServerOp::Poll(1)])),
     ]
 }

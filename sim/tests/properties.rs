@@ -6,7 +6,7 @@ use cereus_core::{
     packet::{self, MAX_BODY_LEN, Packet, PacketDecoder, PacketError, PacketType},
 };
 use cereus_sim::{
-    props::{self, Script},
+    props::{self, Script, ServerOp},
     strategies,
 };
 use proptest::{collection::vec, prelude::*, test_runner::Config};
@@ -61,9 +61,24 @@ proptest! {
     }
 
     #[test]
+    fn clients_of_any_bytes_hold(bytes in vec(any::<u8>(), 0..200)) {
+        props::client(&bytes);
+    }
+
+    #[test]
+    fn cluster_nodes_of_any_bytes_hold(bytes in vec(any::<u8>(), 0..300)) {
+        props::cluster_node(&bytes);
+    }
+
+    #[test]
+    fn websockets_of_any_bytes_hold(settings in 0..8_u8, bytes in vec(any::<u8>(), 0..100)) {
+        props::websocket(&[&[settings], &bytes[..]].concat());
+    }
+
+    #[test]
     fn scripts_survive_their_bytes(script in strategies::script()) {
         let encoded = script.encode();
-        prop_assert_eq!(Script::decode(&encoded).encode(), encoded);
+        prop_assert_eq!(Script::<ServerOp>::decode(&encoded).encode(), encoded);
     }
 
     #[test]

@@ -1,65 +1,25 @@
+//! What is done to a machine, and in what order. Any bytes are a script.
+
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What the length byte of an input can tell.
 const MAX_INPUT: usize = 255;
 
-/// What is done to a server connection, and in what order. Any bytes are a script.
+/// Operations on one kind of machine, one after the other. Any bytes are a script.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Script {
+pub struct Script<O> {
     /// Bits that choose the configuration.
     pub settings: u8,
     /// One after the other.
-    pub ops: Vec<Op>,
+    pub ops: Vec<O>,
 }
 
-/// One thing that is done to a server connection.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Op {
-    /// The peer sends these bytes. In the encoded form, 255 at once.
-    Input(Bytes),
-    /// The peer sends a whole packet: type and body, 255 bytes at most.
-    Packet(u8, Bytes),
-    /// The peer sends so many kibibytes of whole packets of this type.
-    Flood(u8, u8),
-    /// The peer sends no more.
-    Eof,
-    /// So many tenths of a second pass; deadlines are met on time.
-    Wait(u16),
-    /// So many tenths of a second pass before the driver looks at a deadline.
-    Oversleep(u16),
-    /// At most so many events are polled.
-    Poll(u8),
-    /// The handshake is accepted.
-    Accept,
-    /// The handshake is refused.
-    Reject,
-    /// One of the waiting requests is answered with so many bytes.
-    Respond(u8, u16),
-    /// One of the waiting requests is answered with an error of so many bytes.
-    RespondError(u8, u16),
-    /// A request with this id is answered, whether it waits or not.
-    RespondTo(u64),
-    /// A push to one of the routes, of so many bytes.
-    Push(u8, u16),
-    /// The same, encoded before.
-    PushEncoded(u8, u16),
-    /// A push that was encoded for another configuration.
-    PushForeign,
-    /// The client is kicked, with a reason or without.
-    Kick(bool),
-    /// The connection is closed.
-    Close,
-    /// The driver gives the connection up.
-    Abort,
-    /// At most so many packets are transmitted.
-    Transmit(u8),
-}
-
-impl Script {
+impl<O: Operation> Script<O> {
     /// A script of these settings and operations.
-    pub const fn new(settings: u8, ops: Vec<Op>) -> Self {
+    pub const fn new(settings: u8, ops: Vec<O>) -> Self {
         Self { settings, ops }
     }
 
@@ -69,7 +29,7 @@ impl Script {
         let settings = reader.u8();
         let mut ops = Vec::new();
         while !reader.0.is_empty() {
-            ops.push(Op::decode(&mut reader));
+            ops.push(O::decode(&mut reader));
         }
         Self { settings, ops }
     }
@@ -83,106 +43,113 @@ impl Script {
     }
 }
 
-impl Op {
-    fn decode(reader: &mut Reader<'_>) -> Self {
-        match reader.u8() % 19 {
-            0 => Self::Input(reader.bytes()),
-            1 => Self::Packet(reader.u8(), reader.bytes()),
-            2 => Self::Flood(reader.u8(), reader.u8()),
-            3 => Self::Eof,
-            4 => Self::Wait(reader.u16()),
-            5 => Self::Oversleep(reader.u16()),
-            6 => Self::Poll(reader.u8()),
-            7 => Self::Accept,
-            8 => Self::Reject,
-            9 => Self::Respond(reader.u8(), reader.u16()),
-            10 => Self::RespondError(reader.u8(), reader.u16()),
-            11 => Self::RespondTo(reader.u64()),
-            12 => Self::Push(reader.u8(), reader.u16()),
-            13 => Self::PushEncoded(reader.u8(), reader.u16()),
-            14 => Self::PushForeign,
-            15 => Self::Kick(reader.u8() & 1 != 0),
-            16 => Self::Close,
-            17 => Self::Abort,
-            _ => Self::Transmit(reader.u8()),
+/// One thing that is done to a machine.
+pub trait Operation: Clone + fmt::Debug + Eq + Sized {
+    /// Reads one.
+    fn decode(reader: &mut Reader<'_>) -> Self;
+    /// Writes it.
+    fn encode(&self, buf: &mut BytesMut);
+}
+
+/// Makes an enum an [`Operation`]: a byte that chooses the variant, then what it has.
+macro_rules! operations {
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident { $($(#[$doc:meta])* $code:literal $variant:ident $(($($field:ident: $type:ty),+))?,)+ }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$doc])* $variant $(($($type),+))?,)+ }
+
+        impl $crate::props::script::Operation for $name {
+            fn decode(reader: &mut $crate::props::script::Reader<'_>) -> Self {
+                const COUNT: u8 = [$($code),+].len() as u8;
+                match reader.u8() % COUNT {
+                    $($code => Self::$variant $(($(<$type as $crate::props::script::Field>::read(reader)),+))?,)+
+                    _ => unreachable!("the codes are the numbers below their count"),
+                }
+            }
+
+            fn encode(&self, buf: &mut bytes::BytesMut) {
+                match self {
+                    $(Self::$variant $(($($field),+))? => {
+                        bytes::BufMut::put_u8(buf, $code);
+                        $($($crate::props::script::Field::write($field, buf);)+)?
+                    })+
+                }
+            }
         }
+    };
+}
+pub(super) use operations;
+
+/// What an operation has.
+pub(super) trait Field {
+    fn read(reader: &mut Reader<'_>) -> Self;
+    fn write(&self, buf: &mut BytesMut);
+}
+
+impl Field for u8 {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        reader.u8()
     }
 
-    fn encode(&self, buf: &mut BytesMut) {
-        if let Self::Input(bytes) = self
-            && bytes.len() > MAX_INPUT
-        {
-            return bytes.chunks(MAX_INPUT).for_each(|bytes| Self::Input(Bytes::copy_from_slice(bytes)).encode(buf));
-        }
-        let code: u8 = match self {
-            Self::Input(_) => 0,
-            Self::Packet(..) => 1,
-            Self::Flood(..) => 2,
-            Self::Eof => 3,
-            Self::Wait(_) => 4,
-            Self::Oversleep(_) => 5,
-            Self::Poll(_) => 6,
-            Self::Accept => 7,
-            Self::Reject => 8,
-            Self::Respond(..) => 9,
-            Self::RespondError(..) => 10,
-            Self::RespondTo(_) => 11,
-            Self::Push(..) => 12,
-            Self::PushEncoded(..) => 13,
-            Self::PushForeign => 14,
-            Self::Kick(_) => 15,
-            Self::Close => 16,
-            Self::Abort => 17,
-            Self::Transmit(_) => 18,
-        };
-        buf.put_u8(code);
-        match self {
-            Self::Input(bytes) => put_bytes(buf, bytes),
-            Self::Packet(kind, body) => {
-                buf.put_u8(*kind);
-                put_bytes(buf, body);
-            }
-            Self::Flood(kind, kibibytes) => buf.put_slice(&[*kind, *kibibytes]),
-            Self::Wait(tenths) | Self::Oversleep(tenths) => buf.put_u16(*tenths),
-            Self::Poll(count) | Self::Transmit(count) => buf.put_u8(*count),
-            Self::RespondTo(id) => buf.put_u64(*id),
-            Self::Respond(which, len)
-            | Self::RespondError(which, len)
-            | Self::Push(which, len)
-            | Self::PushEncoded(which, len) => {
-                buf.put_u8(*which);
-                buf.put_u16(*len);
-            }
-            Self::Kick(reason) => buf.put_u8((*reason).into()),
-            Self::Eof | Self::Accept | Self::Reject | Self::PushForeign | Self::Close | Self::Abort => {}
-        }
+    fn write(&self, buf: &mut BytesMut) {
+        buf.put_u8(*self);
     }
 }
 
-fn put_bytes(buf: &mut BytesMut, bytes: &[u8]) {
-    let bytes = &bytes[..bytes.len().min(MAX_INPUT)];
-    buf.put_u8(bytes.len() as u8);
-    buf.put_slice(bytes);
+impl Field for u16 {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self::from_be_bytes([reader.u8(), reader.u8()])
+    }
+
+    fn write(&self, buf: &mut BytesMut) {
+        buf.put_u16(*self);
+    }
 }
 
-/// Reads numbers; what is missing is zero.
-struct Reader<'a>(&'a [u8]);
+impl Field for u64 {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        (0..8).fold(0, |number, _| number << 8 | Self::from(reader.u8()))
+    }
+
+    fn write(&self, buf: &mut BytesMut) {
+        buf.put_u64(*self);
+    }
+}
+
+impl Field for bool {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        reader.u8() & 1 != 0
+    }
+
+    fn write(&self, buf: &mut BytesMut) {
+        buf.put_u8((*self).into());
+    }
+}
+
+/// At most 255 of them; what is longer is cut off.
+impl Field for Bytes {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let len = usize::from(reader.u8()).min(reader.0.len());
+        reader.0.copy_to_bytes(len)
+    }
+
+    fn write(&self, buf: &mut BytesMut) {
+        let bytes = &self[..self.len().min(MAX_INPUT)];
+        buf.put_u8(bytes.len() as u8);
+        buf.put_slice(bytes);
+    }
+}
+
+/// Reads the bytes of a script; what is missing is zero.
+#[derive(Debug)]
+pub struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
-    fn u8(&mut self) -> u8 {
+    pub(super) fn u8(&mut self) -> u8 {
         self.0.try_get_u8().unwrap_or(0)
-    }
-
-    fn u16(&mut self) -> u16 {
-        u16::from_be_bytes([self.u8(), self.u8()])
-    }
-
-    fn u64(&mut self) -> u64 {
-        (0..8).fold(0, |number, _| number << 8 | u64::from(self.u8()))
-    }
-
-    fn bytes(&mut self) -> Bytes {
-        let len = usize::from(self.u8()).min(self.0.len());
-        self.0.copy_to_bytes(len)
     }
 }

@@ -12,11 +12,57 @@ use cereus_core::{
     packet::{self, PacketHeader, PacketType},
 };
 
-use super::{CODES, MAX_INFLATED, Op, Script, dictionary, is_peers_doing};
+use super::{
+    MAX_INFLATED, Script, body, dictionary, encode_packet, is_peers_doing, route_of, script::operations, too_long,
+};
 
 const MAX_PACKET: usize = 2 << 10;
 const MAX_WAITING: usize = 512;
 const MAX_QUEUED: usize = 2 << 10;
+
+operations! {
+    /// One thing that is done to a server connection.
+    pub enum ServerOp {
+        /// The peer sends these bytes.
+        0 Input(bytes: Bytes),
+        /// The peer sends a whole packet: type and body.
+        1 Packet(kind: u8, body: Bytes),
+        /// The peer sends so many kibibytes of whole packets of this type.
+        2 Flood(kind: u8, kibibytes: u8),
+        /// The peer sends no more.
+        3 Eof,
+        /// So many tenths of a second pass; deadlines are met on time.
+        4 Wait(tenths: u16),
+        /// So many tenths of a second pass before the driver looks at a deadline.
+        5 Oversleep(tenths: u16),
+        /// At most so many events are polled.
+        6 Poll(count: u8),
+        /// The handshake is accepted.
+        7 Accept,
+        /// The handshake is refused.
+        8 Reject,
+        /// One of the waiting requests is answered with so many bytes.
+        9 Respond(which: u8, len: u16),
+        /// One of the waiting requests is answered with an error of so many bytes.
+        10 RespondError(which: u8, len: u16),
+        /// A request with this id is answered, whether it waits or not.
+        11 RespondTo(id: u64),
+        /// A push to one of the routes, of so many bytes.
+        12 Push(route: u8, len: u16),
+        /// The same, encoded before.
+        13 PushEncoded(route: u8, len: u16),
+        /// A push that was encoded for another configuration.
+        14 PushForeign,
+        /// The client is kicked, with a reason or without.
+        15 Kick(with_reason: bool),
+        /// The connection is closed.
+        16 Close,
+        /// The driver gives the connection up.
+        17 Abort,
+        /// At most so many packets are transmitted.
+        18 Transmit(count: u8),
+    }
+}
 
 /// A script: see [`Script::decode`] and [`run`].
 ///
@@ -38,7 +84,7 @@ pub fn server(bytes: &[u8]) {
 /// # Panics
 ///
 /// When that is not so.
-pub fn run(script: &Script) {
+pub fn run(script: &Script<ServerOp>) {
     let mut driver = Driver::new(script.settings);
     for op in &script.ops {
         driver.apply(op);
@@ -105,58 +151,63 @@ impl Driver {
         }
     }
 
-    fn apply(&mut self, op: &Op) {
+    fn apply(&mut self, op: &ServerOp) {
         match op {
-            Op::Input(bytes) => self.input(bytes),
-            Op::Packet(kind, body) => self.input(&encode(*kind, body)),
-            Op::Flood(kind, kibibytes) => self.flood(*kind, usize::from(*kibibytes) << 10),
-            Op::Eof => self.server.handle_eof(self.now),
-            Op::Wait(tenths) => self.wait(Duration::from_millis(u64::from(*tenths % 1000) * 100)),
-            Op::Oversleep(tenths) => {
+            ServerOp::Input(bytes) => self.input(bytes),
+            ServerOp::Packet(kind, body) => self.input(&encode_packet(*kind, body)),
+            ServerOp::Flood(kind, kibibytes) => self.flood(*kind, usize::from(*kibibytes) << 10),
+            ServerOp::Eof => self.server.handle_eof(self.now),
+            ServerOp::Wait(tenths) => self.wait(Duration::from_millis(u64::from(*tenths % 1000) * 100)),
+            ServerOp::Oversleep(tenths) => {
                 self.now = self.now + Duration::from_millis(u64::from(*tenths) * 100);
                 self.meet_deadline();
             }
-            Op::Poll(count) => {
+            ServerOp::Poll(count) => {
                 for _ in 0..*count {
                     self.poll();
                 }
             }
-            Op::Accept => self.accept(),
-            Op::Reject => {
+            ServerOp::Accept => self.accept(),
+            ServerOp::Reject => {
                 if self.phase == Phase::Deciding {
                     self.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
                 }
                 self.server.reject(self.now);
             }
-            Op::Respond(which, len) => self.respond(*which, false, (*len).into()),
-            Op::RespondError(which, len) => self.respond(*which, true, (*len).into()),
-            Op::RespondTo(id) => self.respond_to(MessageId::new(*id), false, 3),
-            Op::Push(route, len) => {
+            ServerOp::Respond(which, len) => self.respond(*which, false, (*len).into()),
+            ServerOp::RespondError(which, len) => self.respond(*which, true, (*len).into()),
+            ServerOp::RespondTo(id) => self.respond_to(MessageId::new(*id), false, 3),
+            ServerOp::Push(route, len) => {
                 let (route, body) = (route_of(*route), body((*len).into()));
                 self.longest_output = self.longest_output.max(body.len() + 64);
                 let result = self.server.push(&route, body.clone());
-                self.pushed(result, &body);
+                self.pushed(result, &route, &body);
             }
-            Op::PushEncoded(route, len) => {
-                let body = body((*len).into());
+            ServerOp::PushEncoded(route, len) => {
+                let (route, body) = (route_of(*route), body((*len).into()));
                 self.longest_output = self.longest_output.max(body.len() + 64);
-                let push = EncodedPush::new(&self.config, &route_of(*route), body.clone()).expect("it is short");
-                let result = self.server.push_encoded(push);
-                self.pushed(result, &body);
+                match EncodedPush::new(&self.config, &route, body.clone()) {
+                    Ok(push) => {
+                        assert_eq!((push.route(), push.body()), (&route, &body));
+                        let result = self.server.push_encoded(push);
+                        self.pushed(result, &route, &body);
+                    }
+                    Err(error) => assert_eq!(Some(error), too_long(&route)),
+                }
             }
-            Op::PushForeign => self.push_foreign(),
-            Op::Kick(with_reason) => self.kick(with_reason.then_some("a \"reason\"")),
-            Op::Close => {
+            ServerOp::PushForeign => self.push_foreign(),
+            ServerOp::Kick(with_reason) => self.kick(with_reason.then_some("a \"reason\"")),
+            ServerOp::Close => {
                 self.asked.push(CloseReason::Local);
                 self.server.close(self.now);
                 assert!(self.server.is_closed(), "closing does not close");
             }
-            Op::Abort => {
+            ServerOp::Abort => {
                 self.asked.push(CloseReason::Transport);
                 self.server.abort(CloseReason::Transport);
                 assert!(self.server.is_closed(), "aborting does not close");
             }
-            Op::Transmit(count) => {
+            ServerOp::Transmit(count) => {
                 for _ in 0..*count {
                     let _ = self.transmit();
                 }
@@ -173,7 +224,7 @@ impl Driver {
     }
 
     fn flood(&mut self, kind: u8, bytes: usize) {
-        let packet = encode(kind, b"\x02\x03a.bflood");
+        let packet = encode_packet(kind, b"\x02\x03a.bflood");
         let burst = packet.repeat(1 + (1 << 10) / packet.len());
         for _ in 0..bytes / burst.len() {
             self.input(&burst);
@@ -280,8 +331,9 @@ impl Driver {
         }
     }
 
-    fn pushed(&mut self, result: Result<(), SendError>, body: &Bytes) {
-        let refused = self.push_refused().or_else(|| (self.native && body.is_empty()).then_some(SendError::EmptyPush));
+    fn pushed(&mut self, result: Result<(), SendError>, route: &Route, body: &Bytes) {
+        let empty = || (self.native && body.is_empty()).then_some(SendError::EmptyPush);
+        let refused = self.push_refused().or_else(empty).or_else(|| too_long(route));
         match (result, refused) {
             (result, Some(error)) => assert_eq!(result, Err(error)),
             (Ok(()), None) => {}
@@ -366,6 +418,7 @@ impl Driver {
 
         let (queued, held) = (self.server.queued(), self.server.buffered());
         let received = held - queued;
+        assert_eq!(self.server.has_room(), queued < MAX_QUEUED);
         let most = MAX_WAITING + PacketHeader::LEN + MAX_PACKET + self.longest_input;
         assert!(received <= if closed { 0 } else { most }, "{received} received bytes are held");
         // Pushes and answers have a budget each; answers to what was given out, one handshake and a kick come on top.
@@ -442,20 +495,4 @@ fn config(settings: u8) -> ServerConfig {
         .max_queued_bytes(MAX_QUEUED)
         .build()
         .expect("a valid configuration")
-}
-
-fn route_of(which: u8) -> Route {
-    let (route, _) = CODES[usize::from(which) % CODES.len()];
-    // Every other one is in no dictionary.
-    if which & 0x80 == 0 { Route::from_static(route) } else { Route::from(format!("{route}.{which}")) }
-}
-
-/// Half of it can be compressed.
-fn body(len: usize) -> Bytes {
-    (0..len).map(|at| if at % 64 < 32 { b'x' } else { (at * 167 / 8) as u8 }).collect()
-}
-
-fn encode(kind: u8, body: &[u8]) -> Vec<u8> {
-    let [_, high, middle, low] = (body.len() as u32).to_be_bytes();
-    [&[kind, high, middle, low], body].concat()
 }
