@@ -74,7 +74,10 @@
 //! assert_eq!(end - Instant::EPOCH, Duration::from_secs(20));
 //! ```
 
+mod client;
 mod clock;
+mod cluster;
+mod journal;
 mod link;
 pub mod nodes;
 mod pair;
@@ -83,10 +86,15 @@ pub mod props;
 mod rng;
 mod runtime;
 pub mod strategies;
+mod world;
 
+pub use client::Client;
 pub use clock::Clock;
+pub use cluster::{SimBus, SimCluster, SimRegistry};
+pub use journal::Journal;
 pub use link::{Delivery, Link, LinkConfig};
 pub use pair::{Pair, PairBuilder, Timed};
 pub use profile::Profile;
 pub use rng::{Rng, seeds};
 pub use runtime::{Direction, Serving, SimListener, SimRuntime, SimStream, SimTimer, Wire};
+pub use world::{Host, World, invariants};

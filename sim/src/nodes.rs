@@ -58,7 +58,7 @@ mod bus;
 mod calls;
 mod chaos;
 mod drive;
-mod faults;
+pub(crate) mod faults;
 mod host;
 mod record;
 mod registry;

@@ -29,7 +29,9 @@ impl Profile {
 
     /// 2 to 15 ms and seldom a fifth of a second.
     pub fn wifi() -> Self {
-        Self::new(LinkConfig::default().chunk(1..=1460).coalesce(true).delay(millis(2..=15)).hiccup(200, millis(50..=200)))
+        Self::new(
+            LinkConfig::default().chunk(1..=1460).coalesce(true).delay(millis(2..=15)).hiccup(200, millis(50..=200)),
+        )
     }
 
     /// 40 to 180 ms, 50 kB per second up and 250 down, and now and then more than a second.

@@ -35,12 +35,10 @@ struct Pipe {
     tap: Option<Box<dyn Tap>>,
 }
 
-/// Sees what passes through one direction of a connection.
+/// Sees what is put into one direction of a connection, and what is taken out.
 pub(crate) trait Tap: Send {
-    fn written(&mut self, bytes: &[u8], now: Instant);
-    fn read(&mut self, bytes: &[u8], now: Instant);
-    /// The writer sends no more.
-    fn closed(&mut self, now: Instant);
+    fn written(&mut self, _bytes: &[u8], _now: Instant) {}
+    fn read(&mut self, _bytes: &[u8], _now: Instant) {}
 }
 
 impl SimStream {
@@ -171,11 +169,6 @@ impl fmt::Debug for Pipe {
 /// Ends one direction behind what was written.
 fn close(pipe: &Mutex<Pipe>, now: Instant) {
     let mut pipe = lock(pipe);
-    if !pipe.link.is_closed()
-        && let Some(tap) = &mut pipe.tap
-    {
-        tap.closed(now);
-    }
     pipe.link.close(now);
     let reader = pipe.reader.take();
     drop(pipe);
