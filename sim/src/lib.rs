@@ -9,7 +9,7 @@
 //!   property tests call the same ones.
 //! - [`strategies`] makes sessions, whole and damaged, for `proptest`.
 //!
-//! The same seed gives the same run. A test over [`seeds`] tells the one that failed, and `SEED=…` repeats it alone:
+//! The same seed gives the same run. A test over [`seeds`] tells the one that failed, and `CEREUS_SEED=…` repeats it alone:
 //!
 //! ```
 //! use cereus_core::{ClientEvent, Route, ServerEvent};

@@ -55,6 +55,8 @@ type Ready = Mutex<VecDeque<Arc<TaskWaker>>>;
 
 struct Task {
     process: u64,
+    /// The type of its future, to be told.
+    name: &'static str,
     /// Nothing while it is being polled.
     future: Option<TaskFuture>,
 }
@@ -204,10 +206,10 @@ impl SimRuntime {
             }
             let next = self.next_timer();
             let next =
-                next.unwrap_or_else(|| panic!("what the test waits for never comes: all wait forever: {self:#?}"));
+                next.unwrap_or_else(|| panic!("what the test waits for never comes: all wait forever: {self:?}"));
             self.pass_until(next);
         }
-        panic!("what the test waits for does not come: {self:#?}");
+        panic!("what the test waits for does not come: {self:?}");
     }
 
     /// Lets exactly this much time pass, and runs everything that is due in it.
@@ -236,7 +238,7 @@ impl SimRuntime {
                 return;
             }
         }
-        panic!("time stands still: {self:#?}");
+        panic!("time stands still: {self:?}");
     }
 
     /// Polls the task that was woken first. Returns whether there was one.
@@ -293,10 +295,12 @@ impl SimRuntime {
 impl fmt::Debug for SimRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
+        let ready: Vec<_> = lock(&self.ready).iter().filter_map(|waker| state.tasks.get(&waker.id)).collect();
         f.debug_struct("SimRuntime")
-            .field("now", &state.clock.now())
+            .field("now", &(state.clock.now() - Instant::EPOCH))
             .field("tasks", &state.tasks.len())
-            .field("timers", &state.timers.keys().map(|(at, _)| at).collect::<Vec<_>>())
+            .field("ready", &ready.iter().map(|task| task.name).collect::<Vec<_>>())
+            .field("next_timer", &state.timers.keys().next().map(|(at, _)| *at - Instant::EPOCH))
             .field("listeners", &state.listeners.keys().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
@@ -307,9 +311,10 @@ impl Runtime for SimRuntime {
     type Listener = SimListener;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let name = std::any::type_name_of_val(&task);
         let mut state = self.state();
         let id = state.next_id();
-        state.tasks.insert(id, Task { process: self.process, future: Some(Box::pin(task)) });
+        state.tasks.insert(id, Task { process: self.process, name, future: Some(Box::pin(task)) });
         Arc::new(TaskWaker { id, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) }).wake();
     }
 

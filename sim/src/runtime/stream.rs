@@ -169,6 +169,9 @@ impl fmt::Debug for Pipe {
 /// Ends one direction behind what was written.
 fn close(pipe: &Mutex<Pipe>, now: Instant) {
     let mut pipe = lock(pipe);
+    if pipe.link.is_closed() {
+        return;
+    }
     pipe.link.close(now);
     let reader = pipe.reader.take();
     drop(pipe);

@@ -151,11 +151,18 @@ impl World {
     }
 
     fn fail(&self, why: impl fmt::Display) -> ! {
-        panic!(
-            "{why}\nin the world of seed {}, at {:?}, after\n{}",
-            self.seed,
-            self.now() - Instant::EPOCH,
-            self.journal.tail(TAIL)
-        )
+        panic!("{why}");
+    }
+}
+
+/// Whatever made it fail, it tells what came before.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let after = self.now() - Instant::EPOCH;
+            eprintln!("the world of seed {} failed after {after:?}:\n{}", self.seed, self.journal.tail(TAIL));
+        }
+        // Tasks hold the runtime, which holds them.
+        self.runtime.end();
     }
 }

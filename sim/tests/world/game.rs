@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use cereus_app::{App, Error, Forward, Protobuf, PushError, Raw, Remote, Rpc, Server, Service, Session, State};
 use cereus_core::Route;
-use cereus_sim::{Host, SimRuntime};
+use cereus_sim::{Host, Rng, SimRuntime};
 
 use super::model::{DEADLINE, Model, Running, TIMEOUT};
 
@@ -119,11 +119,11 @@ async fn flood(State(game): State<Game>, session: Session, Raw(body): Raw) -> Re
         return Ok(Raw("not from afar".into()));
     }
     for _ in 0..(4 * (MAILBOX + QUEUE) + (256 << 10)) >> 10 {
-        let text = format!("{} {}", game.model.next_push(&running), ".".repeat(1 << 10));
-        let len = text.len();
+        let body = long_push(game.model.next_push(&running));
+        let len = body.len();
         let pushed = match argument.as_str() {
-            "waits" => session.push_wait("on.push", text.into_bytes()).await,
-            _ => session.push("on.push", text.into_bytes()),
+            "waits" => session.push_wait("on.push", body).await,
+            _ => session.push("on.push", body),
         };
         match pushed {
             Ok(()) => game.model.pushed(&running, len),
@@ -132,6 +132,13 @@ async fn flood(State(game): State<Game>, session: Session, Raw(body): Raw) -> Re
         }
     }
     Ok(Raw(format!("pushed {}", game.model.next_push(&running) - 1).into()))
+}
+
+/// A number, and 1 KiB that cannot be deflated.
+fn long_push(number: u64) -> Vec<u8> {
+    let mut rng = Rng::new(number);
+    let noise = (0..1 << 7).flat_map(|_| rng.next_u64().to_le_bytes());
+    format!("{number} ").into_bytes().into_iter().chain(noise).collect()
 }
 
 async fn shout(State(game): State<Game>, session: Session, server: Server, Raw(body): Raw) -> Result<Raw, Error> {

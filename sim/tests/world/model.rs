@@ -47,6 +47,8 @@ struct Client {
     /// Pushes that its server took, and those that have arrived.
     pushed: u64,
     arrived: u64,
+    /// Pushes that an answer has overtaken: the client is being kicked, or else they are lost.
+    missed: Option<String>,
     shouts: BTreeSet<u64>,
     /// How often its server told that it left.
     left: usize,
@@ -88,8 +90,9 @@ impl Model {
     /// A new client. Returns its number.
     pub(crate) fn connected(&self, address: SocketAddr) -> usize {
         let mut state = self.lock();
-        let number = state.clients.len();
-        state.clients.push(Client::default());
+        // From 1 on, as the world counts.
+        let number = state.clients.len().max(1);
+        state.clients.resize_with(number + 1, Client::default);
         state.by_address.insert(address, number);
         number
     }
@@ -131,13 +134,14 @@ impl Model {
                 if let Some(pushed) = text(body).strip_prefix("pushed ")
                     && pushed.parse().is_ok_and(|pushed: u64| client.arrived < pushed)
                 {
-                    violated(PUSHES, format!("{pushed} were sent before an answer, {} came", client.arrived));
+                    client.missed = Some(format!("{pushed} were sent before an answer, {} came", client.arrived));
                 }
             }
             ClientEvent::Error { id, .. } => drop(client.waiting.remove(id)),
             ClientEvent::Push { route, body } if *route == "on.push" => {
                 client.bytes.arrived += body.len();
-                let push: u64 = text(body).split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default();
+                let push = body.split(|byte| *byte == b' ').next().map(text).and_then(|number| number.parse().ok());
+                let push: u64 = push.unwrap_or_default();
                 if push != client.arrived + 1 {
                     violated(PUSHES, format!("{push} came after {}", client.arrived));
                 }
@@ -149,7 +153,10 @@ impl Model {
                     violated(ONCE, format!("the shout {shout} came twice"));
                 }
             }
-            ClientEvent::Closed(_) => client.waiting.clear(),
+            ClientEvent::Closed(_) => {
+                client.waiting.clear();
+                client.missed = None;
+            }
             _ => {}
         }
     }
@@ -191,8 +198,9 @@ impl Model {
         {
             violated(invariants::ORDER, format!("{message} begins after {latest}"));
         }
-        let beside = client.running.iter().find(|other| !outlived(&client.sent[**other], now));
-        if let Some(other) = beside.filter(|_| !again) {
+        let is_late = |message: usize| client.sent[message].begun > 1 || outlived(&client.sent[message], now);
+        let beside = client.running.iter().find(|other| !is_late(**other));
+        if let Some(other) = beside.filter(|_| !is_late(message)) {
             violated(invariants::ORDER, format!("{message} begins while {other} runs"));
         }
         if client.latest.is_none_or(|(latest, _)| latest < message) {
@@ -235,6 +243,18 @@ impl Model {
         state.clients[number].left += 1;
         if state.clients[number].left > 1 {
             self.journal.violated(invariants::CLOSED, format_args!("client {number} left twice"));
+        }
+    }
+
+    /// A client that is still there has got all that it was promised.
+    pub(crate) fn check_end(&self, number: usize) {
+        let client = &self.lock().clients[number];
+        if let Some(why) = &client.missed {
+            self.journal.violated(PUSHES, format_args!("client {number}: {why}"));
+        }
+        if !client.waiting.is_empty() {
+            let why = format_args!("client {number} waits for {} answers", client.waiting.len());
+            self.journal.violated(invariants::ANSWER, why);
         }
     }
 
