@@ -81,13 +81,14 @@ pub(super) fn listen_to_logs(journal: &Journal, conversations: &Conversations) -
         if entry.level == Level::ERROR {
             journal.violated(invariants::LOG, &entry);
         }
-        // The driver tells here, and nowhere else, why a connection ended.
-        if entry.message == "connection closed"
-            && let (Some(peer), Some(reason)) = (entry.field("peer"), entry.field("reason"))
-            && let Ok(peer) = peer.trim_start_matches("Some(").trim_end_matches(')').parse()
-            && let Some(conversation) = conversations.find(peer)
-        {
-            conversation.ended(reason, journal.now());
+        // The driver tells here, and nowhere else, what it does with a connection and why it ended.
+        let peer = entry.field("peer").map(|peer| peer.trim_start_matches("Some(").trim_end_matches(')'));
+        if let Some(conversation) = peer.and_then(|peer| conversations.find(peer.parse().ok()?)) {
+            match (entry.message.as_str(), entry.field("reason")) {
+                ("connection closed", Some(reason)) => conversation.ended(reason, journal.now()),
+                ("kicking", _) => conversation.kicking(journal.now()),
+                _ => {}
+            }
         }
     }))
 }
@@ -120,13 +121,18 @@ struct Model {
 
 impl Conversation {
     /// The server says that the connection ended, and why.
-    pub(super) fn ended(&self, why: &str, now: Instant) {
+    fn ended(&self, why: &str, now: Instant) {
         let mut model = lock(&self.model);
         let silence = now - model.heard;
         if why == CloseReason::HeartbeatTimeout.to_string() && silence <= 2 * model.config.heartbeat() {
             model.violated(invariants::HEARTBEAT, format_args!("given up after {silence:?}"));
         }
         model.ended = Some((now, why.to_owned()));
+    }
+
+    /// The client is let go. Until then it is not heard, and its silence begins anew.
+    fn kicking(&self, now: Instant) {
+        lock(&self.model).heard = now;
     }
 
     /// When and how it ended for the server.

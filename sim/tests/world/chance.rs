@@ -11,7 +11,7 @@ use cereus_sim::{
 
 use super::{
     game::{self, MAILBOX, QUEUE},
-    model::{DEADLINE, Model},
+    model::Model,
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -27,6 +27,9 @@ const CLIENTS: usize = 5;
 /// What a connection holds beside mailbox and queue: what the driver has encoded, one packet beyond every bound, and what
 /// the client has of a packet.
 const ENCODED: usize = (64 << 10) + 4 * (2 << 10);
+
+/// How long the slowest link takes to carry all that all queues hold.
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// A world, and who plays in it.
 struct Play {
@@ -69,6 +72,7 @@ impl Play {
         for _ in 0..times {
             let gap = self.world.rng().duration(Duration::ZERO..=200 * MILLI);
             self.world.advance(gap);
+            self.look();
             for _ in 0..self.world.rng().below(4) {
                 self.client_acts();
             }
@@ -78,7 +82,6 @@ impl Play {
             if !self.calm && self.world.rng().one_in(4) {
                 self.cluster_fails();
             }
-            self.look();
         }
     }
 
@@ -204,7 +207,8 @@ impl Play {
             let bytes = self.model.bytes(*number);
             let held =
                 bytes.taken - bytes.arrived - client.wire().in_flight(Direction::Down).min(bytes.taken - bytes.arrived);
-            if self.world.server_closed(client).is_none() && held > MAILBOX + QUEUE + ENCODED {
+            let is_open = client.closed().is_none() && self.world.server_closed(client).is_none();
+            if is_open && held > MAILBOX + QUEUE + ENCODED {
                 self.world
                     .journal()
                     .violated(invariants::BOUNDS, format_args!("{held} bytes wait for client {number}"));
@@ -231,10 +235,13 @@ impl Play {
             self.world.restart(id);
         }
         self.world.converge();
-        // Whoever is still connected is answered, each message in its own time.
-        let longest = self.players.iter().map(|player| self.model.waiting(player.number)).max().unwrap_or_default();
-        self.world.advance(DEADLINE * longest as u32 + 30 * SECOND);
-        self.look();
+        // Whoever is still connected is answered, however slow the link is.
+        let mut patience = PATIENCE;
+        while patience > Duration::ZERO && self.players.iter().any(|player| self.waits(player)) {
+            self.world.advance(SECOND);
+            self.look();
+            patience -= SECOND;
+        }
         for Player { client, number, gone, .. } in &self.players {
             if client.closed().is_none() && !gone {
                 self.model.check_end(*number);
@@ -243,6 +250,10 @@ impl Play {
         }
         self.world.advance(SECOND);
         self.world.finish();
+    }
+
+    fn waits(&self, Player { client, number, gone, .. }: &Player) -> bool {
+        client.closed().is_none() && !gone && self.model.waiting(*number) > 0
     }
 }
 
