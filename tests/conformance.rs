@@ -16,6 +16,8 @@ mod handlers;
 mod hostile;
 #[path = "conformance/lifecycle.rs"]
 mod lifecycle;
+#[path = "support/net.rs"]
+mod net;
 #[path = "conformance/proxy.rs"]
 mod proxy;
 #[path = "support/server.rs"]
@@ -108,4 +110,5 @@ conformance! {
     tokio: Tokio;
     smol: Smol;
     async_std: AsyncStd;
+    simulated: Simulated;
 }

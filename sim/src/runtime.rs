@@ -212,6 +212,15 @@ impl SimRuntime {
         panic!("what the test waits for does not come: {self:?}");
     }
 
+    /// Polls the task that was woken first. If there is none, lets time pass to when something happens, but not beyond
+    /// `end`.
+    pub fn step(&self, end: Instant) {
+        if !self.poll_one() {
+            let next = self.next_timer().unwrap_or(end);
+            self.pass_until(next.min(end));
+        }
+    }
+
     /// Lets exactly this much time pass, and runs everything that is due in it.
     ///
     /// # Panics
