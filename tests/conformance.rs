@@ -18,6 +18,8 @@ mod hostile;
 mod layers;
 #[path = "conformance/lifecycle.rs"]
 mod lifecycle;
+#[path = "support/net.rs"]
+mod net;
 #[path = "conformance/proxy.rs"]
 mod proxy;
 #[path = "support/server.rs"]
@@ -113,4 +115,5 @@ conformance! {
     tokio: Tokio;
     smol: Smol;
     async_std: AsyncStd;
+    simulated: Simulated;
 }

@@ -13,6 +13,8 @@ use crate::server::{Running, Runtime};
 #[path = "../examples/custom-transport.rs"]
 #[expect(dead_code, reason = "its `main` is for itself")]
 mod custom_transport;
+#[path = "support/net.rs"]
+mod net;
 #[path = "support/server.rs"]
 mod server;
 

@@ -18,6 +18,8 @@ use crate::{
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/net.rs"]
+mod net;
 #[path = "../examples/sdk-server/main.rs"]
 #[expect(dead_code, reason = "its `main` is for itself")]
 mod sdk_server;

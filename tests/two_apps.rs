@@ -17,6 +17,8 @@ use crate::{
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/net.rs"]
+mod net;
 #[path = "support/server.rs"]
 mod server;
 
@@ -146,4 +148,9 @@ fn two_apps_on_smol() {
 #[test]
 fn two_apps_on_async_std() {
     check(Runtime::AsyncStd);
+}
+
+#[test]
+fn two_apps_in_simulation() {
+    check(Runtime::Simulated);
 }

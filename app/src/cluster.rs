@@ -264,7 +264,8 @@ impl Cluster {
 #[derive(Debug, Default)]
 #[must_use = "settings do nothing until a cluster has them"]
 pub struct Forward {
-    pub(crate) routing: Routing,
+    /// Any server, if nothing is said.
+    pub(crate) routing: Option<Routing>,
     pub(crate) concurrency: Option<usize>,
     pub(crate) timeout: Option<Duration>,
 }
@@ -275,12 +276,6 @@ pub(crate) enum Routing {
 }
 
 type Custom = Box<dyn Fn(&Session, &Route, &[u8], &[Arc<ServerInfo>]) -> Result<Arc<ServerInfo>, Error> + Send + Sync>;
-
-impl Default for Routing {
-    fn default() -> Self {
-        Self::Policy(Policy::random(crate::random::seed()))
-    }
-}
 
 impl fmt::Debug for Routing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -299,13 +294,13 @@ impl Forward {
 
     /// To each in turn.
     pub fn fair(mut self) -> Self {
-        self.routing = Routing::Policy(Policy::fair());
+        self.routing = Some(Routing::Policy(Policy::fair()));
         self
     }
 
     /// All messages of a session to the same one, as long as it is there.
     pub fn sticky(mut self) -> Self {
-        self.routing = Routing::Policy(Policy::sticky());
+        self.routing = Some(Routing::Policy(Policy::sticky()));
         self
     }
 
@@ -327,7 +322,7 @@ impl Forward {
         + Sync
         + 'static,
     ) -> Self {
-        self.routing = Routing::Custom(Box::new(choose));
+        self.routing = Some(Routing::Custom(Box::new(choose)));
         self
     }
 

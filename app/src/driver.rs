@@ -187,7 +187,10 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
             self.connection.set_max_queued_bytes(if self.squeezed { share } else { usize::MAX });
         }
         letters.for_each(|letter| match letter {
-            Letter::Kick(reason) => self.connection.kick(reason.as_deref(), now),
+            Letter::Kick(reason) => {
+                tracing::debug!(session = %self.session.id(), peer = ?self.session.peer(), "kicking");
+                self.connection.kick(reason.as_deref(), now);
+            }
             Letter::Close => self.connection.close(now),
             // It only had to wake this task.
             Letter::Drain => {}

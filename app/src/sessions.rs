@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,11 +16,14 @@ use crate::{Server, Session, session::SessionClosed};
 /// Sixteen locks are enough that two cores seldom meet at one.
 const SHARDS: usize = 16;
 
+/// Ids are our own, so the hash needs no secret; without one a broadcast meets the sessions in the same order in every run.
+type ById = HashMap<SessionId, Session, BuildHasherDefault<DefaultHasher>>;
+
 type ByUid = HashTable<(Arc<str>, Session)>;
 
 /// All sessions of a server, found by id and by uid.
 pub struct Sessions {
-    by_id: [Mutex<HashMap<SessionId, Session>>; SHARDS],
+    by_id: [Mutex<ById>; SHARDS],
     by_uid: [Mutex<ByUid>; SHARDS],
     hasher: DefaultHashBuilder,
     last_id: AtomicI64,
@@ -121,7 +124,7 @@ impl Sessions {
         session.uids().for_each(|uid| self.remove_uid(&uid, session));
     }
 
-    fn id_shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Session>> {
+    fn id_shard(&self, id: SessionId) -> MutexGuard<'_, ById> {
         lock(&self.by_id[id.get() as usize % SHARDS])
     }
 

@@ -9,7 +9,7 @@
 //!   property tests call the same ones.
 //! - [`strategies`] makes sessions, whole and damaged, for `proptest`.
 //!
-//! The same seed gives the same run. A test over [`seeds`] tells the one that failed, and `SEED=…` repeats it alone:
+//! The same seed gives the same run. A test over [`seeds`] tells the one that failed, and `CEREUS_SEED=…` repeats it alone:
 //!
 //! ```
 //! use cereus_core::{ClientEvent, Route, ServerEvent};
@@ -74,17 +74,27 @@
 //! assert_eq!(end - Instant::EPOCH, Duration::from_secs(20));
 //! ```
 
+mod client;
 mod clock;
+mod cluster;
+mod journal;
 mod link;
 pub mod nodes;
 mod pair;
+mod profile;
 pub mod props;
 mod rng;
 mod runtime;
 pub mod strategies;
+mod world;
 
+pub use client::Client;
 pub use clock::Clock;
+pub use cluster::{SimBus, SimCluster, SimRegistry};
+pub use journal::Journal;
 pub use link::{Delivery, Link, LinkConfig};
 pub use pair::{Pair, PairBuilder, Timed};
+pub use profile::Profile;
 pub use rng::{Rng, seeds};
-pub use runtime::{Serving, SimListener, SimRuntime, SimStream, SimTimer};
+pub use runtime::{Direction, Serving, SimListener, SimRuntime, SimStream, SimTimer, Wire};
+pub use world::{Host, World, invariants};

@@ -11,6 +11,7 @@ pub struct LinkConfig {
     chunk: RangeInclusive<usize>,
     coalesce: bool,
     delay: RangeInclusive<Duration>,
+    hiccup: Option<(usize, RangeInclusive<Duration>)>,
     bytes_per_second: Option<u64>,
     capacity: usize,
     reset_at: Option<u64>,
@@ -22,6 +23,7 @@ impl Default for LinkConfig {
             chunk: usize::MAX..=usize::MAX,
             coalesce: false,
             delay: Duration::ZERO..=Duration::ZERO,
+            hiccup: None,
             bytes_per_second: None,
             capacity: 64 << 10,
             reset_at: None,
@@ -44,10 +46,17 @@ impl LinkConfig {
         self
     }
 
-    /// Every piece takes a time of this range. Pieces never overtake each other. Default: none.
+    /// Every piece takes a time of this range; its width is the jitter. Pieces never overtake each other. Default: none.
     #[must_use]
     pub fn delay(mut self, delay: RangeInclusive<Duration>) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// One in so many pieces takes a time of this range more, and all behind it wait. Default: none.
+    #[must_use]
+    pub fn hiccup(mut self, one_in: usize, time: RangeInclusive<Duration>) -> Self {
+        self.hiccup = Some((one_in, time));
         self
     }
 
@@ -157,14 +166,14 @@ impl Link {
     }
 
     /// Sends bytes. After the end they are lost.
-    pub fn send(&mut self, mut bytes: &[u8], now: Instant) {
+    pub fn send(&mut self, bytes: &[u8], now: Instant) {
+        let mut bytes = Bytes::copy_from_slice(bytes);
         while !bytes.is_empty() && !self.closed {
             let len = self.rng.between(self.config.chunk.clone()).min(bytes.len());
-            let (piece, rest) = bytes.split_at(len);
-            bytes = rest;
+            let piece = bytes.split_to(len);
             let arrival = self.arrival(len, now);
             self.in_flight += len;
-            self.pieces.push_back((arrival, Delivery::Bytes(Bytes::copy_from_slice(piece))));
+            self.pieces.push_back((arrival, Delivery::Bytes(piece)));
         }
     }
 
@@ -175,6 +184,13 @@ impl Link {
             self.pieces.push_back((arrival, Delivery::Eof));
             self.closed = true;
         }
+    }
+
+    /// Ends the stream for good: nobody reads any more, and what is on its way is lost.
+    pub fn discard(&mut self) {
+        self.pieces.clear();
+        self.in_flight = 0;
+        self.closed = true;
     }
 
     /// Breaks the link, once. What is on its way is lost.
@@ -202,14 +218,23 @@ impl Link {
 
     /// What has arrived next.
     pub fn poll(&mut self, now: Instant) -> Option<Delivery> {
+        self.poll_up_to(usize::MAX, now)
+    }
+
+    /// What has arrived next, and of bytes at most so many.
+    pub fn poll_up_to(&mut self, max: usize, now: Instant) -> Option<Delivery> {
         if self.next()? > now {
             return None;
         }
-        let (_, delivery) = self.pieces.pop_front()?;
+        let (arrival, delivery) = self.pieces.pop_front()?;
         let Delivery::Bytes(first) = delivery else {
             return Some(delivery);
         };
-        let bytes = self.with_more(first, now);
+        let mut bytes = self.with_more(first, now);
+        if bytes.len() > max {
+            let rest = bytes.split_off(max);
+            self.pieces.push_front((arrival, Delivery::Bytes(rest)));
+        }
         self.in_flight -= bytes.len();
         self.read += bytes.len() as u64;
         match self.config.reset_at {
@@ -237,7 +262,17 @@ impl Link {
 
     /// Whether the sender may send more.
     pub fn has_room(&self) -> bool {
-        self.in_flight < self.config.capacity
+        self.room() > 0
+    }
+
+    /// How many bytes more may be on their way before the sender has to wait.
+    pub fn room(&self) -> usize {
+        self.config.capacity.saturating_sub(self.in_flight)
+    }
+
+    /// Whether nothing can be sent any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// How many bytes are on their way.
@@ -246,7 +281,12 @@ impl Link {
     }
 
     fn arrival(&mut self, len: usize, now: Instant) -> Instant {
-        let sent = now + self.rng.duration(self.config.delay.clone());
+        let mut sent = now + self.rng.duration(self.config.delay.clone());
+        if let Some((one_in, time)) = self.config.hiccup.clone()
+            && self.rng.one_in(one_in)
+        {
+            sent = sent + self.rng.duration(time);
+        }
         let reading = match self.config.bytes_per_second {
             Some(rate) => Duration::from_nanos(len as u64 * 1_000_000_000 / rate.max(1)),
             None => Duration::ZERO,
@@ -257,7 +297,8 @@ impl Link {
 
     /// Joins what else has arrived, if this link does so.
     fn with_more(&mut self, first: Bytes, now: Instant) -> Bytes {
-        if !self.config.coalesce {
+        let another = matches!(self.pieces.front(), Some((arrival, Delivery::Bytes(_))) if *arrival <= now);
+        if !self.config.coalesce || !another {
             return first;
         }
         let mut joined = BytesMut::from(&first[..]);

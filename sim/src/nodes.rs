@@ -38,7 +38,7 @@
 //! assert_eq!(world.outcome(lost), Some(&Err(CallError::Timeout)));
 //! ```
 //!
-//! With `TRACE` in the environment a world tells all that happens in it.
+//! With `CEREUS_TRACE` in the environment a world tells all that happens in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -58,7 +58,7 @@ mod bus;
 mod calls;
 mod chaos;
 mod drive;
-mod faults;
+pub(crate) mod faults;
 mod host;
 mod record;
 mod registry;
@@ -139,7 +139,7 @@ impl World {
             planned: BTreeMap::new(),
             last_plan: 0,
             calls: Vec::new(),
-            trace: env::var_os("TRACE").is_some(),
+            trace: env::var_os("CEREUS_TRACE").is_some(),
         }
     }
 

@@ -1,4 +1,9 @@
-use std::{env, ops::RangeInclusive, time::Duration};
+use std::{
+    env,
+    ops::RangeInclusive,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// A small generator of numbers that look random (splitmix64): the same seed gives the same numbers, everywhere.
 ///
@@ -50,31 +55,57 @@ impl Rng {
     }
 }
 
-/// Runs `test` with `count` seeds; with the one of the environment variable `SEED` alone, if it is set.
+/// Runs `test` with `count` seeds, from 0 on; what the environment says comes first:
 ///
-/// The seed of a run that panics is told.
+/// - `CEREUS_SEED=17` runs this one alone,
+/// - `CEREUS_SEEDS=1000` runs so many, `CEREUS_SEEDS=5000..6000` these.
+///
+/// The seed of a run that panics is told, with how to repeat it. A run of many seeds tells how far it is.
 ///
 /// # Panics
 ///
-/// When `test` does, and when `SEED` is not a number.
+/// When `test` does, and when the environment says something else.
 pub fn seeds(count: u64, mut test: impl FnMut(u64)) {
-    match env::var("SEED") {
-        Ok(seed) => run(seed.parse().expect("SEED is not a number"), &mut test),
-        Err(_) => (0..count).for_each(|seed| run(seed, &mut test)),
+    let (first, end) = asked().unwrap_or((0, count));
+    let mut told = Instant::now();
+    for seed in first..end {
+        let failing = TellSeed(seed);
+        test(seed);
+        drop(failing);
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            eprintln!("{} of {} seeds", seed + 1 - first, end - first);
+        }
     }
 }
 
-fn run(seed: u64, test: &mut impl FnMut(u64)) {
-    let _told = TellSeed(seed);
-    test(seed);
+/// How often it is told how far a run is.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Which seeds are asked for in the environment.
+fn asked() -> Option<(u64, u64)> {
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("`{text}` is no seed: a number is"));
+    if let Ok(seed) = env::var("CEREUS_SEED") {
+        let seed = number(&seed);
+        return Some((seed, seed + 1));
+    }
+    let seeds = env::var("CEREUS_SEEDS").ok()?;
+    Some(match seeds.split_once("..") {
+        Some((first, end)) => (number(first), number(end)),
+        None => (0, number(&seeds)),
+    })
 }
 
 struct TellSeed(u64);
 
 impl Drop for TellSeed {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to repeat what failed alone: SEED={}", self.0);
+        if thread::panicking() {
+            let test = thread::current().name().unwrap_or_default().to_owned();
+            eprintln!(
+                "to repeat what failed alone, and be told all of it: CEREUS_SEED={} CEREUS_TRACE=1 cargo test {test}",
+                self.0
+            );
         }
     }
 }

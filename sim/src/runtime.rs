@@ -17,16 +17,18 @@ use cereus_app::{ServeError, Server};
 use cereus_core::Instant;
 use cereus_transports::{
     Endpoint,
-    rt::{ByteStream, Connector, Listener, Runtime, Timer},
+    rt::{Connector, Listener, Runtime, Timer},
 };
 
-use crate::Clock;
+use crate::{Clock, Profile, Rng};
+
+mod stream;
+
+pub(crate) use stream::Tap;
+pub use stream::{Direction, SimStream, Wire};
 
 /// More polls than any test needs: something goes round in circles.
 const MAX_POLLS: usize = 5_000_000;
-
-/// What a direction of a connection holds when nothing else is said.
-const BUFFER: usize = 64 << 10;
 
 /// The first port that is given to whoever left it open.
 const FIRST_PORT: u16 = 49152;
@@ -37,46 +39,45 @@ const FIRST_PORT: u16 = 49152;
 /// run the tasks that are ready, in the order in which they were woken; time passes only when none is, and goes straight to
 /// the next timer. The same test does the same every time. See the [crate](crate) for an example.
 ///
-/// Connections are pairs of pipes with a bounded buffer for each direction: who does not read stalls the peer's writes.
-/// Bytes arrive at the moment they are written. Tasks that have not ended live until [`end`](Self::end).
+/// Connections are pairs of [links](crate::Link) with a bounded buffer for each direction: who does not read stalls the
+/// peer's writes. On those of [`connect`](Connector::connect) bytes arrive at the moment they are written;
+/// [`connect_over`](Self::connect_over) makes others. Tasks that have not ended live until [`end`](Self::end).
 #[derive(Clone, Default)]
 pub struct SimRuntime {
     state: Arc<Mutex<State>>,
     ready: Arc<Ready>,
+    /// Whose tasks are spawned by this handle.
+    process: u64,
 }
 
 /// The tasks that were woken, in this order. Apart from the rest, because wakers are called from everywhere.
 type Ready = Mutex<VecDeque<Arc<TaskWaker>>>;
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+struct Task {
+    process: u64,
+    /// The type of its future, to be told.
+    name: &'static str,
+    /// Nothing while it is being polled.
+    future: Option<TaskFuture>,
+}
 
+type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Default)]
 struct State {
     clock: Clock,
-    /// Nothing while it is being polled.
-    tasks: BTreeMap<u64, Option<Task>>,
+    tasks: BTreeMap<u64, Task>,
     /// By time, then in the order in which they were set.
     timers: BTreeMap<TimerKey, Waker>,
     listeners: BTreeMap<SocketAddr, Arc<Mutex<Backlog>>>,
-    buffer: usize,
+    /// The connections that are made without saying more.
+    profile: Profile,
     last_id: u64,
-    next_port: u16,
+    /// How many ports were given away.
+    ports: u16,
 }
 
 type TimerKey = (Instant, u64);
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            clock: Clock::default(),
-            tasks: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            listeners: BTreeMap::new(),
-            buffer: BUFFER,
-            last_id: 0,
-            next_port: FIRST_PORT,
-        }
-    }
-}
 
 impl State {
     fn next_id(&mut self) -> u64 {
@@ -85,8 +86,8 @@ impl State {
     }
 
     fn take_port(&mut self) -> u16 {
-        let port = self.next_port;
-        self.next_port = port.checked_add(1).unwrap_or(FIRST_PORT);
+        let port = FIRST_PORT + self.ports;
+        self.ports = (self.ports + 1) % (u16::MAX - FIRST_PORT);
         port
     }
 }
@@ -106,7 +107,8 @@ impl SimRuntime {
     #[must_use]
     pub fn buffer(self, bytes: usize) -> Self {
         assert!(bytes > 0, "a connection without a buffer carries nothing");
-        self.state().buffer = bytes;
+        let profile = Profile::perfect().both(|link| link.capacity(bytes));
+        self.state().profile = profile;
         self
     }
 
@@ -136,11 +138,54 @@ impl SimRuntime {
         serving
     }
 
-    /// Drops all tasks where they wait, as the end of a process does.
+    /// Drops all tasks where they wait.
     pub fn end(&self) {
-        // Not with the lock held: what is dropped comes back here.
-        let tasks = std::mem::take(&mut self.state().tasks);
-        drop(tasks);
+        self.end_tasks(|_| true);
+    }
+
+    /// A handle to the same runtime whose tasks, and those that they spawn in turn, are a process of their own.
+    #[must_use]
+    pub fn process(&self) -> Self {
+        let process = self.state().next_id();
+        Self { process, ..self.clone() }
+    }
+
+    /// Drops the tasks of this handle's [process](Self::process) where they wait, as a crash does: nothing is told to
+    /// anybody, but for what the system tells, which closes its connections.
+    pub fn kill(&self) {
+        self.end_tasks(|task| task.process == self.process);
+    }
+
+    /// How many tasks of this handle's [process](Self::process) have not ended.
+    pub fn tasks(&self) -> usize {
+        self.state().tasks.values().filter(|task| task.process == self.process).count()
+    }
+
+    fn end_tasks(&self, which: impl Fn(&Task) -> bool) {
+        // Not dropped with the lock held: what is dropped comes back here.
+        let ended: Vec<_> = self.state().tasks.extract_if(.., |_, task| which(task)).collect();
+        drop(ended);
+    }
+
+    /// Connects over links that behave as the profile says, and where that leaves a choice, as `seed` says.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens on the address.
+    pub fn connect_over(&self, address: SocketAddr, profile: &Profile, seed: u64) -> io::Result<SimStream> {
+        let (backlog, peer) = {
+            let mut state = self.state();
+            let backlog = state.listeners.get(&address).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+            (backlog, SocketAddr::new(address.ip(), state.take_port()))
+        };
+        let (ours, theirs) = SimStream::pair(self, profile, Rng::new(seed), peer);
+        let accepting = {
+            let mut backlog = lock(&backlog);
+            backlog.streams.push_back((theirs, peer));
+            backlog.accepting.take()
+        };
+        wake(accepting);
+        Ok(ours)
     }
 }
 
@@ -161,10 +206,19 @@ impl SimRuntime {
             }
             let next = self.next_timer();
             let next =
-                next.unwrap_or_else(|| panic!("what the test waits for never comes: all wait forever: {self:#?}"));
+                next.unwrap_or_else(|| panic!("what the test waits for never comes: all wait forever: {self:?}"));
             self.pass_until(next);
         }
-        panic!("what the test waits for does not come: {self:#?}");
+        panic!("what the test waits for does not come: {self:?}");
+    }
+
+    /// Polls the task that was woken first. If there is none, lets time pass to when something happens, but not beyond
+    /// `end`.
+    pub fn step(&self, end: Instant) {
+        if !self.poll_one() {
+            let next = self.next_timer().unwrap_or(end);
+            self.pass_until(next.min(end));
+        }
     }
 
     /// Lets exactly this much time pass, and runs everything that is due in it.
@@ -193,7 +247,7 @@ impl SimRuntime {
                 return;
             }
         }
-        panic!("time stands still: {self:#?}");
+        panic!("time stands still: {self:?}");
     }
 
     /// Polls the task that was woken first. Returns whether there was one.
@@ -203,35 +257,36 @@ impl SimRuntime {
         };
         waker.queued.store(false, Ordering::Relaxed);
         let id = waker.id;
-        let Some(mut task) = self.state().tasks.get_mut(&id).and_then(Option::take) else {
+        let Some(mut future) = self.state().tasks.get_mut(&id).and_then(|task| task.future.take()) else {
             // It has ended.
             return true;
         };
-        match task.as_mut().poll(&mut Context::from_waker(&Waker::from(waker))) {
+        match future.as_mut().poll(&mut Context::from_waker(&Waker::from(waker))) {
             Poll::Ready(()) => drop(self.state().tasks.remove(&id)),
-            Poll::Pending => self.put_back(id, task),
+            Poll::Pending => self.put_back(id, future),
         }
         true
     }
 
-    fn put_back(&self, id: u64, task: Task) {
+    fn put_back(&self, id: u64, future: TaskFuture) {
         let mut state = self.state();
         match state.tasks.get_mut(&id) {
-            Some(place) => *place = Some(task),
-            // All tasks were dropped meanwhile.
+            Some(task) => task.future = Some(future),
+            // It was dropped meanwhile.
             None => {
                 drop(state);
-                drop(task);
+                drop(future);
             }
         }
     }
 
-    fn next_timer(&self) -> Option<Instant> {
+    /// When something happens next, if nothing is ready.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.state().timers.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Lets time pass and wakes those whose timers are due.
-    fn pass_until(&self, at: Instant) {
+    pub(crate) fn pass_until(&self, at: Instant) {
         let due = {
             let mut state = self.state();
             state.clock.advance_to(at);
@@ -249,10 +304,12 @@ impl SimRuntime {
 impl fmt::Debug for SimRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
+        let ready: Vec<_> = lock(&self.ready).iter().filter_map(|waker| state.tasks.get(&waker.id)).collect();
         f.debug_struct("SimRuntime")
-            .field("now", &state.clock.now())
+            .field("now", &(state.clock.now() - Instant::EPOCH))
             .field("tasks", &state.tasks.len())
-            .field("timers", &state.timers.keys().map(|(at, _)| at).collect::<Vec<_>>())
+            .field("ready", &ready.iter().map(|task| task.name).collect::<Vec<_>>())
+            .field("next_timer", &state.timers.keys().next().map(|(at, _)| *at - Instant::EPOCH))
             .field("listeners", &state.listeners.keys().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
@@ -263,9 +320,10 @@ impl Runtime for SimRuntime {
     type Listener = SimListener;
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let name = std::any::type_name_of_val(&task);
         let mut state = self.state();
         let id = state.next_id();
-        state.tasks.insert(id, Some(Box::pin(task)));
+        state.tasks.insert(id, Task { process: self.process, name, future: Some(Box::pin(task)) });
         Arc::new(TaskWaker { id, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) }).wake();
     }
 
@@ -301,20 +359,8 @@ impl Connector for SimRuntime {
 
     /// Connects to an address as it was bound. The connection is there at once, accepted or not.
     async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
-        let (ours, theirs, peer, backlog) = {
-            let mut state = self.state();
-            let backlog = state.listeners.get(&address).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
-            let peer = SocketAddr::new(address.ip(), state.take_port());
-            let (ours, theirs) = SimStream::pair(state.buffer);
-            (ours, theirs, peer, backlog)
-        };
-        let accepting = {
-            let mut backlog = lock(&backlog);
-            backlog.streams.push_back((theirs, peer));
-            backlog.accepting.take()
-        };
-        wake(accepting);
-        Ok(ours)
+        let profile = self.state().profile.clone();
+        self.connect_over(address, &profile, 0)
     }
 }
 
@@ -421,101 +467,6 @@ impl Listener for SimListener {
 impl Drop for SimListener {
     fn drop(&mut self) {
         self.runtime.state().listeners.remove(&self.address);
-    }
-}
-
-/// One end of a connection of a [`SimRuntime`].
-///
-/// Dropped, it is closed in both directions: the peer still reads what was written, and cannot write any more.
-#[derive(Debug)]
-pub struct SimStream {
-    input: Arc<Mutex<Pipe>>,
-    output: Arc<Mutex<Pipe>>,
-}
-
-/// One direction.
-#[derive(Debug)]
-struct Pipe {
-    bytes: VecDeque<u8>,
-    capacity: usize,
-    /// Nothing more is written.
-    ended: bool,
-    /// Nobody reads any more.
-    broken: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-impl Pipe {
-    const fn new(capacity: usize) -> Self {
-        Self { bytes: VecDeque::new(), capacity, ended: false, broken: false, reader: None, writer: None }
-    }
-
-    fn end(&mut self) -> Option<Waker> {
-        self.ended = true;
-        self.reader.take()
-    }
-
-    fn break_off(&mut self) -> Option<Waker> {
-        self.broken = true;
-        self.bytes.clear();
-        self.writer.take()
-    }
-}
-
-impl SimStream {
-    /// Both ends of a connection.
-    fn pair(capacity: usize) -> (Self, Self) {
-        let [one, other] = [(); 2].map(|()| Arc::new(Mutex::new(Pipe::new(capacity))));
-        let reverse = Self { input: Arc::clone(&other), output: Arc::clone(&one) };
-        (Self { input: one, output: other }, reverse)
-    }
-}
-
-impl ByteStream for SimStream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = lock(&self.input);
-        if pipe.bytes.is_empty() && !pipe.ended {
-            pipe.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let read = io::Read::read(&mut pipe.bytes, buf);
-        let writer = pipe.writer.take();
-        drop(pipe);
-        wake(writer);
-        Poll::Ready(read)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = lock(&self.output);
-        if pipe.broken || pipe.ended {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let len = buf.len().min(pipe.capacity - pipe.bytes.len());
-        if len == 0 && !buf.is_empty() {
-            pipe.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        pipe.bytes.extend(&buf[..len]);
-        let reader = pipe.reader.take();
-        drop(pipe);
-        wake(reader);
-        Poll::Ready(Ok(len))
-    }
-
-    fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let reader = lock(&self.output).end();
-        wake(reader);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for SimStream {
-    fn drop(&mut self) {
-        let reader = lock(&self.output).end();
-        let writer = lock(&self.input).break_off();
-        wake(reader);
-        wake(writer);
     }
 }
 

@@ -9,7 +9,8 @@ use std::{
 use cereus::{App, Endpoint, Error, Json, Raw, Service, Tcp, WebSocket};
 
 use crate::{
-    client::{Client, PATIENCE, tls},
+    client::{Client, tls},
+    net::{self, PATIENCE},
     server::{Running, Runtime},
 };
 
@@ -96,7 +97,7 @@ pub(crate) fn tell<T>() -> (mpsc::Sender<T>, Told<T>) {
 impl<T> Told<T> {
     /// What is told next.
     pub(crate) fn next(&self) -> T {
-        self.0.recv_timeout(PATIENCE).expect("a handler did not tell in time")
+        net::receive(&self.0, PATIENCE).expect("a handler did not tell in time")
     }
 
     /// Whether nothing waits.

@@ -1,9 +1,6 @@
 //! Clients that break the rules, and clients that say nothing (specification, sections 1 to 3).
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cereus::{App, Tcp, WebSocket, core::CloseReason};
@@ -11,6 +8,7 @@ use cereus::{App, Tcp, WebSocket, core::CloseReason};
 use crate::{
     client::{Client, Wire, http_get},
     common::{On, assert_works, echo},
+    net,
     server::{Running, Runtime, eventually},
 };
 
@@ -132,31 +130,31 @@ pub(crate) fn silent_clients_are_closed_and_idle_ones_stay(runtime: Runtime) {
     const HEARTBEAT: Duration = Duration::from_secs(1);
     let server = App::new(()).service(echo()).protocol(|protocol| protocol.heartbeat(HEARTBEAT)).build().unwrap();
     let running = Running::start(runtime, server, [Tcp::bind("127.0.0.1:0"), WebSocket::bind("127.0.0.1:0")]);
-    thread::scope(|scope| {
-        for endpoint in running.endpoints() {
-            scope.spawn(|| {
-                let mut client = Client::connect(endpoint);
-                client.idle(HEARTBEAT * 4);
-                assert_works(&mut client);
-            });
-            // One that said something, and one that never did.
-            for handshake in [true, false] {
-                scope.spawn(move || {
-                    let start = Instant::now();
-                    let mut wire = Wire::connect(endpoint);
-                    if handshake {
-                        wire.send(b"\x01\0\0\x02{}");
-                        assert_eq!(wire.receive_packet().0, 1);
-                        wire.send(b"\x02\0\0\0");
-                    }
-                    let heartbeats = wire.receive_to_end();
-                    assert!(start.elapsed() >= HEARTBEAT * 2, "closed after {:?}", start.elapsed());
-                    let expected = if handshake { b"\x03\0\0\0".repeat(heartbeats.len() / 4) } else { vec![] };
-                    assert_eq!(heartbeats, expected);
-                    assert_eq!(handshake, !heartbeats.is_empty());
-                });
-            }
+    let mut clients: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+    for endpoint in running.endpoints() {
+        clients.push(Box::new(move || {
+            let mut client = Client::connect(endpoint);
+            client.idle(HEARTBEAT * 4);
+            assert_works(&mut client);
+        }));
+        // One that said something, and one that never did.
+        for handshake in [true, false] {
+            clients.push(Box::new(move || {
+                let start = net::now();
+                let mut wire = Wire::connect(endpoint);
+                if handshake {
+                    wire.send(b"\x01\0\0\x02{}");
+                    assert_eq!(wire.receive_packet().0, 1);
+                    wire.send(b"\x02\0\0\0");
+                }
+                let heartbeats = wire.receive_to_end();
+                assert!(net::since(start) >= HEARTBEAT * 2, "closed after {:?}", net::since(start));
+                let expected = if handshake { b"\x03\0\0\0".repeat(heartbeats.len() / 4) } else { vec![] };
+                assert_eq!(heartbeats, expected);
+                assert_eq!(handshake, !heartbeats.is_empty());
+            }));
         }
-    });
+    }
+    net::together(clients);
     eventually("their sessions ended", || running.server().sessions().count() == 0);
 }

@@ -17,7 +17,7 @@ use cereus::{
 use tungstenite::client::IntoClientRequest;
 
 use crate::{
-    client::{PATIENCE, Wire, open, tls::Socket},
+    client::{Wire, open, tls::Socket},
     common::{On, Scheme, assert_works, echo},
     server::{Running, Runtime, eventually},
 };
@@ -30,7 +30,6 @@ fn server() -> Server {
 
 fn connect(running: &Running) -> Socket {
     let stream = open(running.endpoint()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     Socket::new(running.endpoint(), stream)
 }
 
@@ -146,7 +145,6 @@ pub(crate) fn layers_refuse_peers(on: On) {
     let endpoint = on.endpoint().layer(guard).proxy_protocol();
     let running = Running::start(on.runtime, server(), [endpoint]);
     let mut refused = open(running.endpoint()).unwrap();
-    refused.set_read_timeout(Some(PATIENCE)).unwrap();
     refused.write_all(header).unwrap();
     assert_eq!(refused.read(&mut [0]).unwrap(), 0);
     let mut served = Wire::connect_after(b"PROXY TCP4 192.0.2.8 198.51.100.1 56324 443\r\n", running.endpoint());
@@ -156,7 +154,6 @@ pub(crate) fn layers_refuse_peers(on: On) {
     let closed = on.endpoint().layer(|_, _| Err(io::Error::other("closed")));
     let running = Running::start(on.runtime, server(), [closed]);
     let mut stream = open(running.endpoint()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     assert_eq!(running.server().sessions().count(), 0);
 }

@@ -2,9 +2,8 @@
 
 use std::{
     future,
-    net::TcpListener,
     sync::atomic::{AtomicU16, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,8 +13,9 @@ use cereus::{
 };
 
 use crate::{
-    client::{Client, PATIENCE, open},
+    client::{Client, open},
     common::{Gate, Log, On, assert_works, echo, tell},
+    net::{self, PATIENCE},
     server::{Running, Runtime, eventually},
 };
 
@@ -66,7 +66,7 @@ pub(crate) fn shutdown_sends_long_answers(on: On) {
         let _ = tell.send(());
         async { Raw(vec![7; LONG].into()) }
     };
-    let mut running = on.serve(App::new(()).service(Service::new("reply").request("long", long)));
+    let running = on.serve(App::new(()).service(Service::new("reply").request("long", long)));
     let mut client = running.connect();
     let id = client.send("reply.long", "");
     told.next();
@@ -95,10 +95,10 @@ pub(crate) fn drain_timeout_bounds(on: On) {
     let mut client = running.connect();
     client.send("work.never", "");
     told.next();
-    let start = Instant::now();
+    let start = net::now();
     running.server().shutdown();
     running.wait().unwrap();
-    assert!(start.elapsed() >= TIMEOUT, "stopped after {:?}", start.elapsed());
+    assert!(net::since(start) >= TIMEOUT, "stopped after {:?}", net::since(start));
     client.expect_closed();
 }
 
@@ -202,7 +202,7 @@ fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + (std::process::id() % 100) as u16 * 100;
     let mut addresses = (0..100).map(|_| format!("127.0.0.1:{}", first + NEXT.fetch_add(1, Ordering::Relaxed) % 100));
-    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a port is free")
+    addresses.find(|address| net::is_free(address)).expect("a port is free")
 }
 
 pub(crate) fn init_failure_listens_nowhere(runtime: Runtime) {
@@ -246,7 +246,7 @@ pub(crate) fn address_in_use(runtime: Runtime) {
     assert!(text.starts_with(&format!("cannot listen on ws://{taken}: ")), "{text}");
     assert!(text.to_lowercase().contains("in use"), "{text}");
     // The other endpoint was given back, and the module was shut down.
-    assert!(TcpListener::bind(&free).is_ok());
+    assert!(net::is_free(&free));
     assert_eq!(log.entries(), ["init module", "after_init module", "before_shutdown module", "shutdown module"]);
 }
 

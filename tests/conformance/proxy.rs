@@ -2,15 +2,16 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     time::Duration,
 };
 
 use cereus::{App, Raw, Service, Session};
 
 use crate::{
-    client::{PATIENCE, Wire, open},
+    client::{Wire, open},
     common::{On, Scheme, echo},
+    net::Stream,
     server::{Running, Runtime},
 };
 
@@ -26,9 +27,8 @@ fn serve(on: On, heartbeat: Duration) -> Running {
 }
 
 /// A connection that begins so.
-fn say(running: &Running, bytes: &[u8]) -> TcpStream {
+fn say(running: &Running, bytes: &[u8]) -> Stream {
     let mut stream = open(running.endpoint()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(bytes).unwrap();
     stream
 }

@@ -1,6 +1,6 @@
 //! Clients that do not behave. Each does one thing, again and again, and comes back when it was thrown out.
 
-use std::{io::Write, net, sync::OnceLock, thread, time::Duration};
+use std::{io::Write, sync::OnceLock, thread, time::Duration};
 
 use cereus::core::{Message, MessageId, Route, packet::PacketType};
 use tokio::{
@@ -12,6 +12,7 @@ use tokio::{
 
 use crate::{
     healthy::{Connection, encode, encode_message},
+    net::Stream,
     server::Endpoints,
     tls::Socket,
 };
@@ -210,10 +211,11 @@ async fn ask_again_and_again(endpoints: &Endpoints, bytes: &[u8], reads: bool) -
 
 /// Shakes hands as it should, and then sends records that were never encrypted: a renegotiation, an alert, anything.
 fn tls_garbage(address: &str) -> Option<()> {
-    let mut socket = Socket::new(&format!("tls://{address}"), net::TcpStream::connect(address).ok()?);
+    let mut socket = Socket::new(&format!("tls://{address}"), Stream::connect(address.parse().unwrap()).ok()?);
     socket.write_all(HANDSHAKE).ok()?;
     socket.flush().ok()?;
-    let mut wire = socket.tcp().try_clone().ok()?;
+    let Stream::Socket(wire) = socket.stream() else { unreachable!("there is no simulation here") };
+    let mut wire = wire.try_clone().ok()?;
     for record in
         [&b"\x16\x03\x03\0\x04\x01\0\0\0"[..], b"\x15\x03\x03\0\x02\x01\0", b"\x17\x03\x03\xff\xff", b"\x99garbage"]
     {

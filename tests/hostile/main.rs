@@ -5,6 +5,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test is where a panic is told, and this one reports")]
 
+#[path = "../support/net.rs"]
+mod net;
 #[path = "../support/tls.rs"]
 mod tls;
 

@@ -1,4 +1,4 @@
-//! A client that blocks: `ClientConnection` on a socket of std, over raw TCP or WebSocket, encrypted or not.
+//! A client that blocks: `ClientConnection` on a socket of std or a simulated one, over raw TCP or WebSocket, encrypted or not.
 //!
 //! Every wait ends after [`PATIENCE`], with a text that says what was awaited and what came instead.
 #![allow(dead_code)] // Every test that includes this file uses a part of it.
@@ -6,8 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, Read, Write},
-    net::TcpStream,
-    time::{Duration, Instant as StdInstant},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -22,8 +21,7 @@ pub(crate) mod tls;
 
 use tls::Socket;
 
-/// How long anything may take. Far more than it ever needs, also on a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+use crate::net::{self, PATIENCE, Stream};
 
 /// The body of an error answer, whatever the serializer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -40,8 +38,6 @@ pub(crate) type Answer = Result<Bytes, ErrorBody>;
 pub(crate) struct Client {
     wire: Wire,
     connection: ClientConnection,
-    /// The epoch of the connection's clock.
-    start: StdInstant,
     inbox: VecDeque<ClientEvent>,
     /// What the server told in the handshake.
     pub(crate) welcome: HandshakeResponse,
@@ -70,8 +66,7 @@ impl Client {
         let config = ClientConfig::builder().handshake(handshake).max_queued_bytes(64 << 20).build().unwrap();
         let mut client = Self {
             wire: Wire::connect(endpoint),
-            connection: ClientConnection::new(config, Instant::EPOCH),
-            start: StdInstant::now(),
+            connection: ClientConnection::new(config, net::now()),
             inbox: VecDeque::new(),
             welcome: HandshakeResponse::new(0, Duration::ZERO, [], ""),
         };
@@ -191,8 +186,8 @@ impl Client {
 
     /// Does nothing for a while but what keeps the connection alive.
     pub(crate) fn idle(&mut self, duration: Duration) {
-        let until = StdInstant::now() + duration;
-        while StdInstant::now() < until {
+        let until = net::now() + duration;
+        while net::now() < until {
             self.turn();
             assert!(!self.is_over(), "the connection ended while it idled: {:?}", self.inbox);
             self.read(until);
@@ -200,14 +195,14 @@ impl Client {
     }
 
     fn wait<T>(&mut self, what: &str, mut take: impl FnMut(&mut VecDeque<ClientEvent>) -> Option<T>) -> T {
-        let deadline = StdInstant::now() + PATIENCE;
+        let deadline = net::now() + PATIENCE;
         loop {
             self.turn();
             if let Some(found) = take(&mut self.inbox) {
                 return found;
             }
             assert!(!self.is_over(), "the connection ended instead of {what}; there came {:?}", self.inbox);
-            assert!(StdInstant::now() < deadline, "{what} did not come in time; there came {:?}", self.inbox);
+            assert!(net::now() < deadline, "{what} did not come in time; there came {:?}", self.inbox);
             self.read(deadline);
         }
     }
@@ -232,10 +227,10 @@ impl Client {
         self.wire.send_packets(&buf, &ends);
     }
 
-    fn read(&mut self, deadline: StdInstant) {
-        let timeout = self.connection.poll_timeout().map(|at| self.start + at.since_epoch());
+    fn read(&mut self, deadline: Instant) {
+        let timeout = self.connection.poll_timeout();
         let received = self.wire.receive(timeout.map_or(deadline, |timeout| timeout.min(deadline)));
-        let now = self.now();
+        let now = net::now();
         match received {
             Received::Bytes(bytes) => self.connection.handle_input(&bytes, now),
             Received::Nothing => {}
@@ -245,10 +240,6 @@ impl Client {
         if self.connection.poll_timeout().is_some_and(|at| now >= at) {
             self.connection.handle_timeout(now);
         }
-    }
-
-    fn now(&self) -> Instant {
-        Instant::from_epoch(self.start.elapsed())
     }
 
     fn read_answer(&self, event: ClientEvent) -> (MessageId, Answer) {
@@ -319,7 +310,6 @@ impl Wire {
     /// Connects, but sends these bytes before everything else, as a load balancer does.
     pub(crate) fn connect_after(header: &[u8], endpoint: &str) -> Self {
         let mut stream = open(endpoint).unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(header).unwrap();
         let socket = Socket::new(endpoint, stream);
         if !endpoint.starts_with("ws") {
@@ -352,9 +342,8 @@ impl Wire {
     }
 
     /// What comes until then.
-    pub(crate) fn receive(&mut self, until: StdInstant) -> Received {
-        let timeout = until.saturating_duration_since(StdInstant::now()).max(Duration::from_millis(1));
-        self.stream().set_read_timeout(Some(timeout)).unwrap();
+    pub(crate) fn receive(&mut self, until: Instant) -> Received {
+        self.stream().set_read_timeout((until - net::now()).max(Duration::from_millis(1)));
         match self {
             Self::Tcp(socket) => {
                 let mut scratch = [0; 64 << 10];
@@ -377,13 +366,13 @@ impl Wire {
 
     /// All packet bytes until the end, whether it is an orderly one or not.
     pub(crate) fn receive_to_end(&mut self) -> Vec<u8> {
-        let (mut all, deadline) = (Vec::new(), StdInstant::now() + PATIENCE);
+        let (mut all, deadline) = (Vec::new(), net::now() + PATIENCE);
         loop {
             match self.receive(deadline) {
                 Received::Bytes(bytes) => all.extend_from_slice(&bytes),
                 Received::Eof | Received::Failed(_) => return all,
                 Received::Nothing => {
-                    assert!(StdInstant::now() < deadline, "the connection was not closed in time; there came {all:?}");
+                    assert!(net::now() < deadline, "the connection was not closed in time; there came {all:?}");
                 }
             }
         }
@@ -391,7 +380,7 @@ impl Wire {
 
     /// The next packet.
     pub(crate) fn receive_packet(&mut self) -> (u8, Vec<u8>) {
-        let (mut all, deadline) = (Vec::new(), StdInstant::now() + PATIENCE);
+        let (mut all, deadline) = (Vec::new(), net::now() + PATIENCE);
         loop {
             if let Ok((header, body)) = packet::decode_exact(&all) {
                 return (header.kind as u8, body.to_vec());
@@ -405,13 +394,13 @@ impl Wire {
 
     /// Sends nothing more.
     pub(crate) fn finish(&self) {
-        self.stream().shutdown(std::net::Shutdown::Write).unwrap();
+        self.stream().finish();
     }
 
-    fn stream(&self) -> &TcpStream {
+    fn stream(&self) -> &Stream {
         match self {
-            Self::Tcp(socket) => socket.tcp(),
-            Self::WebSocket(websocket) => websocket.get_ref().tcp(),
+            Self::Tcp(socket) => socket.stream(),
+            Self::WebSocket(websocket) => websocket.get_ref().stream(),
         }
     }
 }
@@ -423,20 +412,15 @@ fn failed(error: io::Error) -> Received {
     }
 }
 
-/// A socket that is connected to an endpoint and blocks for no longer than [`PATIENCE`].
-pub(crate) fn open(endpoint: &str) -> io::Result<TcpStream> {
+/// A connection to an endpoint that blocks for no longer than [`PATIENCE`].
+pub(crate) fn open(endpoint: &str) -> io::Result<Stream> {
     let (_, address) = endpoint.split_once("://").expect("an endpoint is scheme://address");
-    let stream = TcpStream::connect_timeout(&address.parse().unwrap(), PATIENCE)?;
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    Ok(stream)
+    Stream::connect(address.parse().unwrap())
 }
 
 /// Asks for a path by plain HTTP. Returns the status, the head and the body.
 pub(crate) fn http_get(endpoint: &str, path: &str) -> (u16, String, String) {
-    let stream = open(endpoint).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream = Socket::new(endpoint, stream);
+    let mut stream = Socket::new(endpoint, open(endpoint).unwrap());
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the answer was not ended in time");

@@ -4,12 +4,16 @@
 use std::{
     panic,
     sync::{Once, mpsc},
+    task::Poll,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cereus::{Endpoint, ServeError, Server};
-use smol::{Timer, future};
+use cereus_sim::Serving;
+use smol::future;
+
+use crate::net;
 
 /// How long a server may take to start and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,6 +26,7 @@ pub(crate) enum Runtime {
     Tokio,
     Smol,
     AsyncStd,
+    Simulated,
 }
 
 impl Runtime {
@@ -31,6 +36,7 @@ impl Runtime {
             Self::Tokio => on_tokio(server, endpoints),
             Self::Smol => on_smol(server, endpoints),
             Self::AsyncStd => on_async_std(server, endpoints),
+            Self::Simulated => Ended::Simulated(net::simulate().serve(server, endpoints)).within(PATIENCE).unwrap(),
         }
     }
 }
@@ -53,7 +59,7 @@ fn on_async_std(server: Server, endpoints: Vec<Endpoint>) -> Result<(), ServeErr
 pub(crate) struct Running {
     server: Server,
     endpoints: Vec<String>,
-    ended: mpsc::Receiver<Result<(), ServeError>>,
+    ended: Ended,
     stopped: bool,
 }
 
@@ -70,29 +76,18 @@ impl Running {
         endpoints: impl IntoIterator<Item = Endpoint>,
     ) -> Result<Self, ServeError> {
         silence_panics_on_purpose();
-        let (end, ended) = mpsc::channel();
-        let (serving, endpoints) = (server.clone(), endpoints.into_iter().collect());
-        let (failed, failure) = smol::channel::bounded(1);
-        thread::spawn(move || {
-            let result = runtime.serve(serving, endpoints);
-            let _ = failed.try_send(());
-            let _ = end.send(result);
-        });
-        let listening = async { server.listening().await };
+        let ended = Ended::serve(runtime, server.clone(), endpoints.into_iter().collect());
         let failure = async {
-            let _ = failure.recv().await;
+            ended.happens().await;
             None
         };
-        let late = async {
-            Timer::after(PATIENCE).await;
-            panic!("the server does not listen in time");
-        };
-        match smol::block_on(future::or(listening, future::or(failure, late))) {
+        let listening = net::block_on(PATIENCE, future::or(server.listening(), failure));
+        match listening.expect("the server does not listen in time") {
             Some(endpoints) => {
                 let endpoints = endpoints.iter().map(ToString::to_string).collect();
                 Ok(Self { server, endpoints, ended, stopped: false })
             }
-            None => match ended.recv_timeout(PATIENCE).expect("a server that cannot listen returns") {
+            None => match ended.within(PATIENCE).expect("a server that cannot listen returns") {
                 Ok(()) => panic!("the server was stopped before it listened"),
                 Err(error) => Err(error),
             },
@@ -113,22 +108,14 @@ impl Running {
     }
 
     /// Whether it comes to its end within a time.
-    pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
-        match self.ended.recv_timeout(time) {
-            Ok(result) => {
-                let (end, ended) = mpsc::channel();
-                let _ = end.send(result);
-                self.ended = ended;
-                true
-            }
-            Err(_) => false,
-        }
+    pub(crate) fn ends_within(&self, time: Duration) -> bool {
+        net::block_on(time, self.ended.happens()).is_some()
     }
 
     /// Waits for the end of a server that was told to shut down.
     pub(crate) fn wait(mut self) -> Result<(), ServeError> {
         self.stopped = true;
-        self.ended.recv_timeout(PATIENCE).expect("the server did not stop in time")
+        self.ended.within(PATIENCE).expect("the server did not stop in time")
     }
 
     /// Shuts it down and waits for its end.
@@ -143,19 +130,55 @@ impl Drop for Running {
         self.server.shutdown();
         // A test that failed has said enough.
         if !self.stopped && !thread::panicking() {
-            let result = self.ended.recv_timeout(PATIENCE).expect("the server did not stop in time");
+            let result = self.ended.within(PATIENCE).expect("the server did not stop in time");
             result.expect("the server did not stop in order");
+        }
+    }
+}
+
+/// How a server's end is heard of.
+enum Ended {
+    Thread(mpsc::Receiver<Result<(), ServeError>>, smol::channel::Receiver<()>),
+    Simulated(Serving),
+}
+
+impl Ended {
+    /// Serves in the background.
+    fn serve(runtime: Runtime, server: Server, endpoints: Vec<Endpoint>) -> Self {
+        if runtime == Runtime::Simulated {
+            return Self::Simulated(net::simulate().serve(server, endpoints));
+        }
+        let ((end, ended), (over, is_over)) = (mpsc::channel(), smol::channel::bounded(1));
+        thread::spawn(move || {
+            let _ = end.send(runtime.serve(server, endpoints));
+            drop(over);
+        });
+        Self::Thread(ended, is_over)
+    }
+
+    /// Waits until it has happened.
+    async fn happens(&self) {
+        match self {
+            Self::Thread(_, is_over) => drop(is_over.recv().await),
+            Self::Simulated(serving) => {
+                future::poll_fn(|_| if serving.is_over() { Poll::Ready(()) } else { Poll::Pending }).await
+            }
+        }
+    }
+
+    /// What came of it, once.
+    fn within(&self, time: Duration) -> Option<Result<(), ServeError>> {
+        match self {
+            Self::Thread(ended, _) => net::receive(ended, time),
+            Self::Simulated(serving) => net::find(net::now() + time, || serving.take_result()),
         }
     }
 }
 
 /// Waits for a condition that nobody tells of.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "this did not come true in time: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
+    let held = net::find(net::now() + PATIENCE, || holds().then_some(()));
+    assert!(held.is_some(), "this did not come true in time: {what}");
 }
 
 /// Keeps the output free of panics that a test causes.

@@ -3,7 +3,6 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
     sync::{Arc, OnceLock},
 };
 
@@ -14,6 +13,8 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
+
+use crate::net::Stream;
 
 /// A certificate that signs itself, and its key, as PEM.
 pub(crate) fn certificate() -> &'static (String, String) {
@@ -45,20 +46,20 @@ fn client() -> ClientConnection {
 
 /// A socket, encrypted or not.
 pub(crate) enum Socket {
-    Plain(TcpStream),
-    Encrypted(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Plain(Stream),
+    Encrypted(Box<StreamOwned<ClientConnection, Stream>>),
 }
 
 impl Socket {
     /// Encrypts if the endpoint, as it displays itself, is one that does.
-    pub(crate) fn new(endpoint: &str, stream: TcpStream) -> Self {
+    pub(crate) fn new(endpoint: &str, stream: Stream) -> Self {
         match endpoint.split_once("://") {
             Some(("tls" | "wss", _)) => Self::Encrypted(Box::new(StreamOwned::new(client(), stream))),
             _ => Self::Plain(stream),
         }
     }
 
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &Stream {
         match self {
             Self::Plain(stream) => stream,
             Self::Encrypted(stream) => &stream.sock,

@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask --help`.
 
 mod foreground;
+mod mutants;
 mod proto;
 mod services;
 mod test;
@@ -12,6 +13,7 @@ const HELP: &str = "\
 The project's own commands. Each tells more with --help.
 
     cargo xtask test [ARGUMENTS]    runs every test, those with NATS, etcd and Go included
+    cargo xtask mutants [NAME..]    looks whether the simulation notices bugs that were made on purpose
     cargo xtask services            finds or gets what those tests run, and tells where it is
     cargo xtask services --run      runs NATS and etcd until Ctrl-C, for the examples
     cargo xtask proto [--check]     generates cluster/src/generated/protos.rs from cluster/proto
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["--help" | "-h" | "help"] => print(HELP),
+        ["mutants", "--help" | "-h"] => print(mutants::HELP),
+        ["mutants", ref names @ ..] => mutants::run(names),
         ["proto", "--help" | "-h"] => print(proto::HELP),
         ["proto"] => proto::run(false),
         ["proto", "--check"] => proto::run(true),

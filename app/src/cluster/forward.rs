@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use cereus_cluster::{
-    Address, Kind, ServerInfo,
+    Address, Kind, Policy, ServerInfo,
     protos::{self, Msg, MsgType, Request, RpcType},
 };
 use cereus_core::Instant;
@@ -25,11 +25,13 @@ pub(crate) struct Forwards {
     by_type: BTreeMap<String, u32>,
     /// The first is for all types that are not named.
     forwards: Vec<Forward>,
+    /// For those that do not say how to choose.
+    random: Policy,
 }
 
 impl Forwards {
-    pub(crate) fn new(named: BTreeMap<String, Forward>, others: Forward) -> Self {
-        let mut this = Self { by_type: BTreeMap::new(), forwards: vec![others] };
+    pub(crate) fn new(named: BTreeMap<String, Forward>, others: Forward, seed: u64) -> Self {
+        let mut this = Self { by_type: BTreeMap::new(), forwards: vec![others], random: Policy::random(seed) };
         for (server_type, forward) in named {
             this.by_type.insert(server_type, this.forwards.len() as u32);
             this.forwards.push(forward);
@@ -61,8 +63,9 @@ impl Forwards {
             return Err(Error::new(Error::INTERNAL, text).with("route", &context.route));
         }
         let chosen = match &self.get(forward).routing {
-            Routing::Policy(policy) => policy.choose(&context.session.id().to_string(), servers).cloned(),
-            Routing::Custom(choose) => Some(choose(&context.session, &context.route, &context.body, servers)?),
+            None => self.random.choose("", servers).cloned(),
+            Some(Routing::Policy(policy)) => policy.choose(&context.session.id().to_string(), servers).cloned(),
+            Some(Routing::Custom(choose)) => Some(choose(&context.session, &context.route, &context.body, servers)?),
         };
         chosen.ok_or_else(|| Error::new(Error::INTERNAL, "no server was chosen"))
     }

@@ -107,15 +107,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(cluster: &mut Cluster, own: ServerInfo, clock: Box<dyn Fn() -> Instant + Send + Sync>) -> Self {
         let own = Arc::new(own);
+        let seed = crate::random::seed(&own.id);
         let node = ClusterNode::new(Arc::clone(&own), cluster.node.clone());
         Self {
             bus: Arc::clone(&cluster.bus),
             storage: cluster.bindings.clone(),
             settings: cluster.settings,
-            forwards: Forwards::new(std::mem::take(&mut cluster.forwards), std::mem::take(&mut cluster.others)),
+            forwards: Forwards::new(std::mem::take(&mut cluster.forwards), std::mem::take(&mut cluster.others), seed),
             bound: Bound::default(),
             incoming: Arc::default(),
-            calls_policy: Policy::random(crate::random::seed()),
+            calls_policy: Policy::random(seed),
             clock,
             servers: RwLock::new(Arc::clone(node.servers())),
             state: Mutex::new(State { node, waiting: Vec::new(), facts: Facts::default(), task: None, armed: None }),

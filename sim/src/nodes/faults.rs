@@ -7,11 +7,11 @@ const MILLI: Duration = Duration::from_millis(1);
 /// How the bus treats what it carries. By default everything arrives, after 1 to 5 ms.
 #[derive(Clone, Debug)]
 pub struct BusFaults {
-    pub(super) delay: RangeInclusive<Duration>,
-    pub(super) lose: usize,
-    pub(super) repeat: usize,
-    pub(super) refuse: usize,
-    pub(super) fail: usize,
+    pub(crate) delay: RangeInclusive<Duration>,
+    pub(crate) lose: usize,
+    pub(crate) repeat: usize,
+    pub(crate) refuse: usize,
+    pub(crate) fail: usize,
 }
 
 impl Default for BusFaults {
@@ -72,11 +72,11 @@ impl BusFaults {
 /// How the registry treats what it is asked, and those who watch. By default everything is done, in 1 to 5 ms each way.
 #[derive(Clone, Debug)]
 pub struct RegistryFaults {
-    pub(super) delay: RangeInclusive<Duration>,
-    pub(super) lag: RangeInclusive<Duration>,
-    pub(super) lose: usize,
-    pub(super) fail: usize,
-    pub(super) break_watch: usize,
+    pub(crate) delay: RangeInclusive<Duration>,
+    pub(crate) lag: RangeInclusive<Duration>,
+    pub(crate) lose: usize,
+    pub(crate) fail: usize,
+    pub(crate) break_watch: usize,
 }
 
 impl Default for RegistryFaults {
@@ -139,10 +139,10 @@ impl RegistryFaults {
 /// How the nodes that are called behave. By default they answer at once.
 #[derive(Clone, Debug)]
 pub struct Callees {
-    pub(super) after: RangeInclusive<Duration>,
-    pub(super) ignore: usize,
-    pub(super) twice: usize,
-    pub(super) more: usize,
+    pub(crate) after: RangeInclusive<Duration>,
+    pub(crate) ignore: usize,
+    pub(crate) twice: usize,
+    pub(crate) more: usize,
 }
 
 impl Default for Callees {
@@ -188,6 +188,6 @@ impl Callees {
 }
 
 /// True once in `times`; never, if that is zero.
-pub(super) fn rarely(rng: &mut Rng, times: usize) -> bool {
+pub(crate) fn rarely(rng: &mut Rng, times: usize) -> bool {
     times > 0 && rng.one_in(times)
 }

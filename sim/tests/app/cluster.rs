@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use cereus_app::{App, Cluster, Error, InProcess, Raw, Server, Service, Session};
-use cereus_sim::{Serving, SimRuntime};
+use cereus_sim::{Client, Serving, SimRuntime};
 use cereus_transports::{Tcp, rt::Runtime};
 
-use super::support::{Client, app};
+use super::support::app;
 
 mod calls;
 mod forwarding;
@@ -70,7 +70,7 @@ impl World {
     }
 
     fn client(&self, port: u16) -> Client {
-        Client::connect_to(&self.runtime, address(port))
+        Client::connect(&self.runtime, address(port))
     }
 }
 

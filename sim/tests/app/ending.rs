@@ -13,7 +13,7 @@ use cereus_core::{CloseReason, Instant};
 use cereus_sim::SimRuntime;
 use cereus_transports::rt::{Connector, Runtime};
 
-use super::support::{Client, NANO, SECOND, app, serve};
+use super::support::{NANO, SECOND, app, connect, serve};
 
 async fn nap(State(runtime): State<SimRuntime>, Raw(seconds): Raw) -> Raw {
     let seconds = String::from_utf8_lossy(&seconds).parse().expect("a number");
@@ -46,7 +46,7 @@ fn a_shutdown_lets_the_running_handler_answer_and_starts_no_other() {
     let counts = Arc::clone(&ends.0);
     let app = app(&runtime).module(ends).service(Service::new("room").request("nap", nap));
     let (server, serving) = serve(&runtime, app);
-    let (busy, idle) = (Client::connect(&runtime), Client::connect(&runtime));
+    let (busy, idle) = (connect(&runtime), connect(&runtime));
     let running = busy.request("room.nap", "20");
     let waiting = busy.request("room.nap", "0");
     runtime.advance(SECOND);
@@ -73,7 +73,7 @@ fn the_drain_timeout_bounds_a_shutdown() {
     let service = Service::new("room").deadline(3600 * SECOND).request("nap", nap);
     let app = app(&runtime).drain_timeout(10 * SECOND).service(service);
     let (server, serving) = serve(&runtime, app);
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
     let id = client.request("room.nap", "1800");
     runtime.advance(SECOND);
 
@@ -94,7 +94,7 @@ fn a_server_that_stops_gives_its_address_back() {
     let runtime = SimRuntime::new();
     for _ in 0..2 {
         let (server, serving) = serve(&runtime, app(&runtime));
-        let client = Client::connect(&runtime);
+        let client = connect(&runtime);
         server.shutdown();
         runtime.run_until(|| serving.is_over());
         runtime.run_idle();

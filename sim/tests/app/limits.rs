@@ -9,13 +9,13 @@ use std::{
 use bytes::Bytes;
 use cereus_app::{App, FullPolicy, OnFull, PushError, RateLimit, Raw, Server, Service, Session};
 use cereus_core::ClientEvent;
-use cereus_sim::{SimRuntime, SimStream};
+use cereus_sim::{Client, SimRuntime, SimStream};
 use cereus_transports::{
     WebSocket,
     rt::{ByteStream, Connector},
 };
 
-use super::support::{Client, H, MINUTE, SECOND, app, serve};
+use super::support::{H, MINUTE, SECOND, app, connect, serve};
 
 const KIB: usize = 1 << 10;
 
@@ -63,12 +63,12 @@ fn is_over(stream: &mut SimStream) -> bool {
 fn there_are_no_more_connections_than_allowed() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, echoing(&runtime).max_connections(2));
-    let (one, _other) = (Client::connect(&runtime), Client::connect(&runtime));
+    let (one, _other) = (connect(&runtime), connect(&runtime));
     assert!(is_over(&mut mute(&runtime)));
     assert_eq!((server.sessions().count(), server.stats().refused_connections), (2, 1));
     one.fall_silent();
     runtime.advance(4 * H);
-    assert_eq!(Client::connect(&runtime).ask("room.echo", "x"), Ok("x".into()));
+    assert_eq!(connect(&runtime).ask("room.echo", "x"), Ok("x".into()));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_address_has_no_more_connections_than_allowed() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, echoing(&runtime).max_connections_per_address(3));
     for _ in 0..5 {
-        let clients = [(); 3].map(|()| Client::connect(&runtime));
+        let clients = [(); 3].map(|()| connect(&runtime));
         assert!(is_over(&mut mute(&runtime)));
         server.sessions().for_each(Session::close);
         runtime.run_until(|| clients.iter().all(|client| client.closed().is_some()) && server.sessions().count() == 0);
@@ -90,14 +90,14 @@ fn connections_without_a_handshake_are_limited_on_their_own() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, echoing(&runtime).max_unauthenticated(2));
     // Those that have finished it do not count.
-    let clients = [(); 5].map(|()| Client::connect(&runtime));
+    let clients = [(); 5].map(|()| connect(&runtime));
     let _mute = [mute(&runtime), mute(&runtime)];
     assert!(is_over(&mut mute(&runtime)));
     assert_eq!((server.sessions().count(), server.stats().refused_unauthenticated), (7, 1));
     // Those who say nothing go at the end of their time.
     runtime.advance(2 * H + SECOND);
     assert_eq!(server.sessions().count(), 5);
-    assert_eq!(Client::connect(&runtime).ask("room.echo", "x"), Ok("x".into()));
+    assert_eq!(connect(&runtime).ask("room.echo", "x"), Ok("x".into()));
     assert!(clients.iter().all(|client| client.closed().is_none()));
 }
 
@@ -105,7 +105,7 @@ fn connections_without_a_handshake_are_limited_on_their_own() {
 fn a_request_over_the_rate_limit_is_answered_with_its_code() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, echoing(&runtime).rate_limit(RateLimit::new(4, SECOND)));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
     assert_eq!([(); 2].map(|()| client.ask("room.echo", "x")), [Ok("x".into()), Ok("x".into())]);
     let error = client.ask("room.echo", "x").unwrap_err();
     let text = r#"{"code":"PIT-429","msg":"too many messages: send fewer, or later","metadata":{"route":"room.echo"}}"#;
@@ -120,7 +120,7 @@ fn a_request_over_the_rate_limit_may_be_left_without_an_answer() {
     let runtime = SimRuntime::new();
     let limit = RateLimit::new(4, SECOND).drop_silently(true);
     let (server, _) = serve(&runtime, echoing(&runtime).rate_limit(limit));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
     let ids = [(); 4].map(|()| client.request("room.echo", "x"));
     runtime.advance(MINUTE);
     assert_eq!(ids.map(|id| client.answer(id).is_some()), [true, true, false, false]);
@@ -143,8 +143,8 @@ impl Stalled {
         let runtime = SimRuntime::new();
         let app = echoing(&runtime).max_buffered_bytes(Self::MAX).full_policy(policy).write_timeout(MINUTE);
         let (server, _) = serve(&runtime, app);
-        let slow: Vec<_> = (0..20).map(|_| Client::connect(&runtime)).collect();
-        let quick = Client::connect(&runtime);
+        let slow: Vec<_> = (0..20).map(|_| connect(&runtime)).collect();
+        let quick = connect(&runtime);
         slow.iter().for_each(|client| client.read(false));
         runtime.run_idle();
         Self { runtime, server, slow, quick }
@@ -207,7 +207,7 @@ fn those_who_may_miss_pushes_stay_and_hold_no_more_than_their_share() {
 fn what_is_received_and_never_whole_counts_too() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, echoing(&runtime).max_buffered_bytes(Stalled::MAX));
-    let quick = Client::connect(&runtime);
+    let quick = connect(&runtime);
     let mut greedy: Vec<_> = (0..20).map(|_| mute(&runtime)).collect();
     for stream in &mut greedy {
         send(&runtime, stream, b"\x01\0\0\x02{}");
@@ -255,7 +255,7 @@ fn a_transport_that_waits_for_a_long_greeting_is_not_waited_for() {
 fn a_mailbox_that_its_connection_does_not_empty_counts_too() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, echoing(&runtime).max_buffered_bytes(100 * KIB));
-    let clients: Vec<_> = (0..10).map(|_| Client::connect(&runtime)).collect();
+    let clients: Vec<_> = (0..10).map(|_| connect(&runtime)).collect();
     let mut refused = 0;
     for _ in 0..100 {
         server.sessions().for_each(|session| match session.push("on.push", vec![b'x'; KIB]) {
@@ -280,7 +280,7 @@ fn each_push_may_have_its_own_policy_and_its_outcome_is_counted() {
         .push_policy("on.position", FullPolicy::KeepLatest)
         .protocol(|protocol| protocol.max_queued_bytes(64 * KIB));
     let (server, _) = serve(&runtime, app);
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
     client.read(false);
     runtime.advance(SECOND);
     let push = |route: &'static str, policy: Option<FullPolicy>, number: u8| {
@@ -325,7 +325,7 @@ fn how_slow_clients_ended_is_counted() {
     let runtime = SimRuntime::new();
     let app = echoing(&runtime).protocol(|protocol| protocol.max_queued_bytes(64 * KIB));
     let (server, _) = serve(&runtime, app);
-    let (slow, stalled) = (Client::connect(&runtime), Client::connect(&runtime));
+    let (slow, stalled) = (connect(&runtime), connect(&runtime));
     slow.read(false);
     stalled.read(false);
     let sessions = {

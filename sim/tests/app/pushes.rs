@@ -5,7 +5,7 @@ use cereus_app::{PushError, Raw, Server, Service, Session};
 use cereus_core::{ClientEvent, Instant};
 use cereus_sim::SimRuntime;
 
-use super::support::{Client, MINUTE, NANO, SECOND, app, serve};
+use super::support::{MINUTE, NANO, SECOND, app, connect, serve};
 
 const KIB: usize = 1 << 10;
 
@@ -54,7 +54,7 @@ fn a_handler_pushes_into_its_own_session_until_it_is_full() {
     let runtime = SimRuntime::new();
     let app = app(&runtime).max_mailbox_bytes(64 * KIB).service(Service::new("room").request("fill", push_until_full));
     let (server, _) = serve(&runtime, app);
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
 
     let id = client.request("room.fill", "");
     runtime.run_idle();
@@ -75,7 +75,7 @@ fn push_wait_in_the_sessions_own_handler_waits_for_the_client_and_goes_on() {
         .protocol(|protocol| protocol.max_queued_bytes(32 * KIB))
         .service(Service::new("room").request("many", push_many));
     let (server, _) = serve(&runtime, app);
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
 
     client.read(false);
     let id = client.request("room.many", "");
@@ -97,7 +97,7 @@ fn push_wait_goes_on_when_the_client_reads_now_and_then() {
         .protocol(|protocol| protocol.max_queued_bytes(32 * KIB))
         .service(Service::new("room").request("many", push_many));
     let (server, _) = serve(&runtime, app);
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
 
     let id = client.request("room.many", "");
     for _ in 0..3 {
@@ -118,7 +118,7 @@ fn a_client_that_does_not_read_is_closed_when_the_queue_of_its_pushes_is_full() 
     let runtime = SimRuntime::new();
     let app = app(&runtime).write_timeout(MINUTE).protocol(|protocol| protocol.max_queued_bytes(64 * KIB));
     let (server, _) = serve(&runtime, app);
-    let (client, other) = (Client::connect(&runtime), Client::connect(&runtime));
+    let (client, other) = (connect(&runtime), connect(&runtime));
     client.read(false);
     runtime.advance(SECOND);
 
@@ -149,7 +149,7 @@ fn a_client_that_does_not_read_is_closed_when_the_queue_of_its_pushes_is_full() 
 fn a_write_that_makes_no_progress_closes_the_connection_at_its_time() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, app(&runtime).write_timeout(10 * SECOND));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
     let session = only_session(&server);
     client.read(false);
     runtime.advance(SECOND);

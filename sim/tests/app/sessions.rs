@@ -6,7 +6,7 @@ use cereus_sim::SimRuntime;
 use cereus_transports::rt::Runtime;
 use futures_lite::future::block_on as now;
 
-use super::support::{Client, MINUTE, NANO, SECOND, app, serve};
+use super::support::{MINUTE, NANO, SECOND, app, connect, serve};
 
 /// Binds, and answers whether the session is found from then on.
 async fn login(session: Session, server: Server, Raw(uid): Raw) -> Result<Raw, Error> {
@@ -25,7 +25,7 @@ async fn nap(State(runtime): State<SimRuntime>) -> Raw {
 fn a_session_is_found_by_its_uid_as_soon_as_its_handler_has_bound_it() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, app(&runtime).service(Service::new("gate").request("login", login)));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
 
     let id = client.request("gate.login", "ada");
     runtime.run_idle();
@@ -38,7 +38,7 @@ fn a_session_is_found_by_its_uid_as_soon_as_its_handler_has_bound_it() {
 fn the_second_session_of_a_user_closes_the_first() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, app(&runtime).service(Service::new("gate").request("login", login)));
-    let (first, second) = (Client::connect(&runtime), Client::connect(&runtime));
+    let (first, second) = (connect(&runtime), connect(&runtime));
     first.request("gate.login", "ada");
     runtime.run_idle();
     let older = server.sessions().by_uid("ada").expect("it is bound");
@@ -59,7 +59,7 @@ fn a_kick_lets_the_request_that_runs_be_answered_and_tells_the_reason() {
     let runtime = SimRuntime::new();
     let service = Service::new("gate").request("login", login).request("nap", nap);
     let (server, _) = serve(&runtime, app(&runtime).service(service));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
     client.request("gate.login", "ada");
     let id = client.request("gate.nap", "");
     let (clock, kicking) = (runtime.clone(), server.clone());

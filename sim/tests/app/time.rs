@@ -6,7 +6,7 @@ use cereus_app::{Raw, Service, State};
 use cereus_core::{CloseReason, Instant};
 use cereus_sim::SimRuntime;
 
-use super::support::{Client, H, HOUR, MINUTE, NANO, SECOND, app, serve};
+use super::support::{H, HOUR, MINUTE, NANO, SECOND, app, connect, serve};
 
 async fn nap(State(runtime): State<SimRuntime>, Raw(seconds): Raw) -> Raw {
     let seconds = String::from_utf8_lossy(&seconds).parse().expect("a number");
@@ -19,7 +19,7 @@ fn a_handler_is_cut_at_its_deadline_and_not_before() {
     let runtime = SimRuntime::new();
     let service = Service::new("room").deadline(7 * SECOND).request("nap", nap);
     serve(&runtime, app(&runtime).service(service));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
     runtime.advance(SECOND);
 
     let id = client.request("room.nap", "3600");
@@ -42,7 +42,7 @@ fn a_silent_client_is_closed_after_more_than_two_and_at_most_three_heartbeats() 
     for milliseconds in [0, 1, 14_999, 15_000, 29_999, 30_000, 30_001] {
         let runtime = SimRuntime::new();
         let (server, _) = serve(&runtime, app(&runtime).service(Service::new("room").request("nap", nap)));
-        let client = Client::connect(&runtime);
+        let client = connect(&runtime);
         runtime.advance(Duration::from_millis(milliseconds));
         let id = client.request("room.nap", "0");
         runtime.run_until(|| client.answer(id).is_some());
@@ -60,7 +60,7 @@ fn a_silent_client_is_closed_after_more_than_two_and_at_most_three_heartbeats() 
 fn an_idle_client_that_heartbeats_stays_for_hours() {
     let runtime = SimRuntime::new();
     let (server, _) = serve(&runtime, app(&runtime).service(Service::new("room").request("nap", nap)));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
 
     runtime.advance(24 * HOUR);
     assert_eq!(client.closed(), None);
@@ -75,7 +75,7 @@ fn heartbeats_flow_both_ways_while_a_handler_runs_for_minutes() {
     let runtime = SimRuntime::new();
     let service = Service::new("room").deadline(HOUR).request("nap", nap);
     let (server, _) = serve(&runtime, app(&runtime).service(service));
-    let client = Client::connect(&runtime);
+    let client = connect(&runtime);
 
     // Either side would give the other up after a minute and a half.
     let id = client.request("room.nap", "600");

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use cereus_app::{App, Error, Raw, Server, Service, Session};
 use cereus_core::{ClientEvent, CloseReason, session::SessionId};
-use cereus_sim::SimRuntime;
+use cereus_sim::{Client, SimRuntime};
 
 use super::{World, code, login, room, text};
-use crate::app::support::{Client, SECOND};
+use crate::app::support::SECOND;
 
 /// What a backend does with the session that it is serving, while that session waits for it.
 fn desk() -> Service<SimRuntime> {

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use cereus_app::{Error, FullPolicy, OnFull, Raw, Server, Service, Session};
 use cereus_cluster::{Bus, BusEvent, Kind, Registry, ServerInfo, protos::Push};
 use cereus_core::{ClientEvent, CloseReason};
+use cereus_sim::Client;
 use cereus_transports::rt::Runtime;
 use prost::Message;
 
 use super::{World, login};
-use crate::app::support::Client;
 
 /// Two frontends with two users each, and a backend.
 fn users() -> (World, [Server; 3], [Client; 4]) {

@@ -5,6 +5,8 @@
 mod client;
 mod ending;
 mod load;
+#[path = "../../../support/net.rs"]
+mod net;
 mod outage;
 mod plain;
 mod support;

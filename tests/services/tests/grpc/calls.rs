@@ -34,7 +34,7 @@ async fn conversation() {
         assert_eq!(gate.finished().await, Ok(answer));
     }
 
-    let push = Push { route: "onMsg".to_owned(), uid: "u1".to_owned(), data: "{}".into() };
+    let push = Push { route: "onMsg".to_owned(), uid: "u1".to_owned(), data: "{}".into(), on_full: 0 };
     for (answer, result) in [(ack(), Ok(ack())), (failure("PIT-404"), Err(CallError::Bus("no".to_owned())))] {
         room.call(&gate.info, Kind::Push, push.encode_to_vec());
         let ClusterEvent::Push(taken, Some(reply)) = gate.next().await else { panic!("not a push") };

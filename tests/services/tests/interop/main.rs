@@ -4,6 +4,8 @@
 
 #[path = "../../../support/client.rs"]
 mod client;
+#[path = "../../../support/net.rs"]
+mod net;
 #[path = "../cluster/support.rs"]
 mod support;
 
