@@ -30,8 +30,7 @@ const READ: usize = 2 << 10;
 const LARGE_READ: usize = 64 << 10;
 const SMALL_READ: usize = 64;
 
-/// How many events are started before the socket gets its turn, and how many turns before other tasks get theirs.
-const EVENTS: usize = 64;
+/// How many turns there are before other tasks get theirs.
 const TURNS: usize = 4;
 
 /// What a transport may hold of its own before the handshake.
@@ -256,9 +255,9 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
     fn dispatch(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut progress = !self.handlers.is_idle() && self.handlers.poll(&mut self.connection, cx, now);
         self.drained = false;
-        for _ in 0..EVENTS {
+        loop {
             let room = self.connection.has_room() && self.out.len() < OUT_LIMIT;
-            if !room || self.handlers.is_draining() || self.connection.is_closed() {
+            if !room || self.handlers.is_tired() || self.handlers.is_draining() || self.connection.is_closed() {
                 break;
             }
             match self.handlers.start_next(&mut self.connection, cx, now) {
@@ -520,10 +519,14 @@ impl<R: Runtime, S: ByteStream> Future for Driver<R, S> {
         this.register(cx.waker());
         let mut now = this.runtime.now();
         this.next_read = NextRead::Usual;
+        this.handlers.rest();
         for _ in 0..TURNS {
             let progress = this.turn(cx, now);
             if this.phase == Phase::Done {
                 return Poll::Ready(());
+            }
+            if this.handlers.is_tired() {
+                break;
             }
             if !progress {
                 if this.arm(cx, now).is_pending() {

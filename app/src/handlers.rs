@@ -11,6 +11,10 @@ use crate::{
     running::Running,
 };
 
+/// After how many events, and how many bytes of bodies, other tasks get their turn.
+const MANY: usize = 64;
+const LONG: usize = 256 << 10;
+
 /// The messages of one session that are being handled, and which may be started next.
 ///
 /// By default one after the other; messages to a service with a concurrency run beside the others.
@@ -21,6 +25,8 @@ pub(crate) struct Handlers {
     held: Option<Box<(Target, ServerEvent)>>,
     /// How many messages there were.
     number: u64,
+    /// How many events there were since the last [`rest`](Self::rest), and how long their bodies.
+    lately: (usize, usize),
 }
 
 struct Message {
@@ -49,7 +55,7 @@ impl What {
 
 impl Handlers {
     pub(crate) const fn new(session: Session) -> Self {
-        Self { session, running: Vec::new(), held: None, number: 0 }
+        Self { session, running: Vec::new(), held: None, number: 0, lately: (0, 0) }
     }
 
     /// Whether nothing more is started: from the moment of the shutdown on, whoever has been told of it.
@@ -64,6 +70,15 @@ impl Handlers {
     /// The bytes of the bodies that they were given.
     pub(crate) fn buffered(&self) -> usize {
         self.running.iter().map(|message| message.body_len).sum()
+    }
+
+    /// Whether other tasks should get their turn first: to inflate takes its time, and so does whatever reads long bodies.
+    pub(crate) const fn is_tired(&self) -> bool {
+        self.lately.0 >= MANY || self.lately.1 >= LONG
+    }
+
+    pub(crate) const fn rest(&mut self) {
+        self.lately = (0, 0);
     }
 
     /// When the first of them is cut.
@@ -111,6 +126,7 @@ impl Handlers {
         let Some(event) = held.or_else(|| connection.poll_event()) else {
             return Ok(false);
         };
+        self.lately.0 += 1;
         Ok(match event {
             ServerEvent::Handshake(request) => self.start_handshake(request, connection, cx, now),
             ServerEvent::Request { id, route, body } => self.start_message(Some(id), route, body, connection, cx, now),
@@ -178,6 +194,7 @@ impl Handlers {
         self.number += 1;
         let server = self.session.server();
         let (deadline, body_len) = (now + server.target_deadline(target), body.len());
+        self.lately.1 += body_len;
         let context = Context::new(self.session.clone(), route, id, body, self.number, deadline);
         let what = What::Message { target, id };
         let start = || match target {

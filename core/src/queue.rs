@@ -21,6 +21,8 @@ pub(crate) struct SendQueue {
     bytes: usize,
     /// The part of them that are pushes.
     push_bytes: usize,
+    /// The part of those that may be dropped.
+    droppable_bytes: usize,
     pub(crate) losses: PushLosses,
 }
 
@@ -139,11 +141,10 @@ impl SendQueue {
 
     /// Queues a push if pushes have room, or can be given some.
     pub(crate) fn push(&mut self, push: Outgoing, max_bytes: usize) -> Result<(), SendError> {
-        if push.policy == Some(FullPolicy::KeepLatest) {
+        if push.policy == Some(FullPolicy::KeepLatest) && self.droppable_bytes > 0 {
             self.losses.replaced += self.drop_pushes(|waiting| push.replaces(waiting));
         }
-        let cost = push.cost();
-        let excess = (self.push_bytes + cost).saturating_sub(max_bytes);
+        let excess = (self.push_bytes + push.cost()).saturating_sub(max_bytes);
         // A push that alone is over the budget still passes when no other waits: it could never be sent otherwise.
         if excess > 0 && self.push_bytes > 0 && !self.make_room(excess) {
             if push.is_droppable() {
@@ -152,28 +153,40 @@ impl SendQueue {
             }
             return Err(SendError::QueueFull(self.push_bytes));
         }
-        self.push_bytes += cost;
         self.put(push);
         Ok(())
     }
 
     /// Drops the oldest pushes that may be dropped, until so much room was made or no push waits. If neither can be: none.
-    fn make_room(&mut self, mut excess: usize) -> bool {
-        let waiting = self.first.iter().chain(&self.rest);
-        let droppable: usize = waiting.filter(|waiting| waiting.is_droppable()).map(Outgoing::cost).sum();
-        if droppable < excess && droppable < self.push_bytes {
+    fn make_room(&mut self, excess: usize) -> bool {
+        if self.droppable_bytes < excess && self.droppable_bytes < self.push_bytes {
             return false;
         }
-        self.losses.dropped += self.drop_pushes(|waiting| {
-            let dropped = excess > 0 && waiting.is_droppable();
-            excess -= if dropped { waiting.cost().min(excess) } else { 0 };
-            dropped
-        });
+        let enough = self.droppable_bytes.saturating_sub(excess);
+        // As a rule it is the oldest of all that goes.
+        while self.droppable_bytes > enough
+            && let Some(oldest) = self.peek()
+            && oldest.is_droppable()
+        {
+            self.pop();
+            self.losses.dropped += 1;
+        }
+        let mut left = self.droppable_bytes - enough.min(self.droppable_bytes);
+        if left > 0 {
+            self.losses.dropped += self.drop_pushes(|waiting| {
+                let dropped = left > 0 && waiting.is_droppable();
+                left -= if dropped { waiting.cost().min(left) } else { 0 };
+                dropped
+            });
+        }
         true
     }
 
     fn put(&mut self, packet: Outgoing) {
-        self.bytes += packet.cost();
+        let cost = packet.cost();
+        self.bytes += cost;
+        self.push_bytes += if packet.policy.is_some() { cost } else { 0 };
+        self.droppable_bytes += if packet.is_droppable() { cost } else { 0 };
         if self.first.is_none() && self.rest.is_empty() {
             self.first = Some(packet);
         } else {
@@ -181,7 +194,20 @@ impl SendQueue {
         }
     }
 
-    /// Returns how many.
+    fn peek(&self) -> Option<&Outgoing> {
+        self.first.as_ref().or_else(|| self.rest.front())
+    }
+
+    fn pop(&mut self) -> Option<Outgoing> {
+        let packet = self.first.take().or_else(|| self.rest.pop_front())?;
+        let cost = packet.cost();
+        self.bytes -= cost;
+        self.push_bytes -= if packet.policy.is_some() { cost } else { 0 };
+        self.droppable_bytes -= if packet.is_droppable() { cost } else { 0 };
+        Some(packet)
+    }
+
+    /// Drops pushes that may be dropped. Returns how many.
     fn drop_pushes(&mut self, mut which: impl FnMut(&Outgoing) -> bool) -> u64 {
         let (mut count, mut freed) = (0, 0);
         let mut kept = |packet: &Outgoing| {
@@ -196,6 +222,7 @@ impl SendQueue {
         self.rest.retain(kept);
         self.bytes -= freed;
         self.push_bytes -= freed;
+        self.droppable_bytes -= freed;
         count
     }
 
@@ -205,12 +232,7 @@ impl SendQueue {
             buf.put_slice(&PacketHeader { kind: PacketType::Heartbeat, body_len: 0 }.encode());
             return Some(PacketHeader::LEN);
         }
-        let packet = self.first.take().or_else(|| self.rest.pop_front())?;
-        let cost = packet.cost();
-        self.bytes -= cost;
-        if packet.policy.is_some() {
-            self.push_bytes -= cost;
-        }
+        let packet = self.pop()?;
         packet.encode(buf);
         Some(packet.len as usize)
     }

@@ -31,7 +31,8 @@ impl RateLimit {
         Self { packets, interval, bytes: usize::MAX, silent: false }
     }
 
-    /// At most so many bytes in the same interval, but for a single packet that is longer. Default: any number.
+    /// At most so many bytes in the same interval, but for a single packet that is longer. Bodies count as what they are when
+    /// they are inflated, as soon as they have been. Default: any number.
     #[must_use]
     pub const fn max_bytes(self, bytes: usize) -> Self {
         Self { bytes, ..self }
@@ -75,6 +76,14 @@ impl Meter {
             self.limited += 1;
         }
         passes
+    }
+
+    /// Counts what a packet that was let through has become: inflated, it may be a thousand times as long.
+    pub(crate) fn grew(&mut self, bytes: usize) {
+        if let Some((_, len)) = self.passed.back_mut() {
+            *len += bytes as u32;
+            self.bytes += bytes;
+        }
     }
 
     /// Forgets what is older than the interval, and gives the memory back if that is everything.

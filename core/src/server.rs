@@ -469,9 +469,14 @@ impl ServerConnection {
     }
 
     fn handle_data(&mut self, body: Bytes) -> Option<ServerEvent> {
-        let settings = self.config.settings();
+        let (settings, len) = (self.config.settings(), body.len());
         let message = match Message::decode(body, &settings.dictionary, settings.limits.max_inflated_size) {
-            Ok(message) => message,
+            Ok(message) => {
+                if let Some(meter) = &mut self.meter {
+                    meter.grew(message.body.len().saturating_sub(len));
+                }
+                message
+            }
             Err(error) => {
                 self.engine.fail(error.into());
                 return None;

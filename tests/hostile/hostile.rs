@@ -158,11 +158,11 @@ impl Attack {
     }
 }
 
-/// A request of 16 KiB with a body of 16 MiB.
+/// A request of 4 KiB with a body of 4 MiB, as much as the server takes.
 fn bomb() -> &'static [u8] {
     static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
     BOMB.get_or_init(|| {
-        let deflated = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; 16 << 20], 1);
+        let deflated = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; 4 << 20], 9);
         encode(PacketType::Data, &[b"\x10\x01\x09room.echo", &deflated[..]].concat()).to_vec()
     })
 }

@@ -54,10 +54,12 @@ pub(crate) fn run() {
     let server = App::new(())
         .service(service)
         .max_buffered_bytes(LIMITS.bytes)
-        .rate_limit(RateLimit::new(200, Duration::from_secs(1)))
+        .rate_limit(RateLimit::new(200, Duration::from_secs(1)).max_bytes(1 << 20))
         .push_policy("onSpam", FullPolicy::DropOldest)
         .write_timeout(Duration::from_secs(2))
-        .protocol(|protocol| protocol.heartbeat(Duration::from_secs(5)).compression(Compression::Off))
+        .protocol(|protocol| {
+            protocol.heartbeat(Duration::from_secs(5)).max_inflated_size(4 << 20).compression(Compression::Off)
+        })
         .on_listening(|endpoints| {
             for endpoint in endpoints {
                 println!("{endpoint}");
@@ -152,7 +154,7 @@ impl Child {
     }
 
     /// Waits until it has no more sockets than those who behave need.
-    pub(crate) fn assert_recovers(&mut self, connections: usize) {
+    pub(crate) fn assert_recovers(&self, connections: usize) {
         let descriptors = || fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count();
         let start = Instant::now();
         // Five listeners, and what the runtime and the process themselves have.

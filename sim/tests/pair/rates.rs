@@ -109,6 +109,21 @@ fn bytes_are_limited_too_and_one_long_packet_passes_alone() {
 }
 
 #[test]
+fn an_inflated_body_counts_as_what_it_has_become() {
+    let mut pair = limited(RateLimit::new(100, SECOND).max_bytes(10_000));
+    pair.advance(SECOND);
+    let deflated = miniz_oxide::deflate::compress_to_vec_zlib(&[0; 9900], 9);
+    let notify = packet(PacketType::Data, &[b"\x12\x03a.b", &deflated[..]].concat());
+    assert!(notify.len() < 100);
+    send(&mut pair, &notify);
+    send(&mut pair, &data(&Message::notify(ROUTE, vec![b'x'; 100])));
+    assert_eq!(outcomes(&pair), (1, 1));
+    pair.advance(SECOND);
+    send(&mut pair, &notify);
+    assert_eq!(outcomes(&pair), (2, 1));
+}
+
+#[test]
 fn a_limited_body_is_not_inflated() {
     let mut pair = limited(RateLimit::new(2, SECOND));
     send(&mut pair, &packet(PacketType::Data, b"\x12\x03a.bthis is not zlib"));
