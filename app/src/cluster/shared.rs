@@ -113,11 +113,7 @@ impl Shared {
             bus: Arc::clone(&cluster.bus),
             storage: cluster.bindings.clone(),
             settings: cluster.settings,
-            forwards: Forwards::new(
-                std::mem::take(&mut cluster.forwards),
-                std::mem::take(&mut cluster.others),
-                seed,
-            ),
+            forwards: Forwards::new(std::mem::take(&mut cluster.forwards), std::mem::take(&mut cluster.others), seed),
             bound: Bound::default(),
             incoming: Arc::default(),
             calls_policy: Policy::random(seed),
