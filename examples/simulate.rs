@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! cargo run --example simulate                                     # finds the bug and tells the seed
-//! CEREUS_SEED=2 CEREUS_TRACE=1 cargo run --example simulate        # shows one seed again, with all that happens
+//! CEREUS_SEED=54 CEREUS_TRACE=1 cargo run --example simulate       # shows one seed again, with all that happens
 //! cargo run --example simulate -- --fixed                          # no seed finds anything
 //! ```
 

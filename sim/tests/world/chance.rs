@@ -265,7 +265,7 @@ fn run(seed: u64) {
 
 #[test]
 fn whatever_happens_every_invariant_holds() {
-    seeds(60, run);
+    seeds(40, run);
 }
 
 #[test]
