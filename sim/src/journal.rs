@@ -56,7 +56,7 @@ impl Journal {
     pub fn violated(&self, invariant: impl Into<String>, why: impl fmt::Display) {
         let invariant = invariant.into();
         self.note(format_args!("invariant `{invariant}` does not hold: {why}"));
-        self.lock().broken.get_or_insert(Broken { invariant, why: why.to_string() });
+        self.lock().broken.get_or_insert_with(|| Broken { invariant, why: why.to_string() });
     }
 
     /// What time it is.

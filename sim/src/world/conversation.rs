@@ -152,7 +152,7 @@ impl Conversation {
 
     /// The server is gone, and whoever was connected to it.
     pub(super) fn server_is_gone(&self, now: Instant) {
-        lock(&self.model).ended.get_or_insert((now, "the server is gone".to_owned()));
+        lock(&self.model).ended.get_or_insert_with(|| (now, "the server is gone".to_owned()));
     }
 
     /// What is true at any time.

@@ -201,7 +201,7 @@ impl Play {
     }
 
     /// Takes in what came, and looks whether bounds hold.
-    fn look(&mut self) {
+    fn look(&self) {
         for Player { client, number, .. } in &self.players {
             client.new_events().iter().for_each(|(_, event)| self.model.came(*number, event));
             let bytes = self.model.bytes(*number);
