@@ -230,7 +230,7 @@ impl Link {
         let Delivery::Bytes(first) = delivery else {
             return Some(delivery);
         };
-        let mut bytes = self.with_more(first, now);
+        let mut bytes = self.with_more(first, max, now);
         if bytes.len() > max {
             let rest = bytes.split_off(max);
             self.pieces.push_front((arrival, Delivery::Bytes(rest)));
@@ -295,14 +295,15 @@ impl Link {
         self.last_arrival
     }
 
-    /// Joins what else has arrived, if this link does so.
-    fn with_more(&mut self, first: Bytes, now: Instant) -> Bytes {
+    /// Joins what else has arrived, if this link does so, up to what is read.
+    fn with_more(&mut self, first: Bytes, max: usize, now: Instant) -> Bytes {
         let another = matches!(self.pieces.front(), Some((arrival, Delivery::Bytes(_))) if *arrival <= now);
-        if !self.config.coalesce || !another {
+        if !self.config.coalesce || !another || first.len() >= max {
             return first;
         }
         let mut joined = BytesMut::from(&first[..]);
-        while let Some((arrival, Delivery::Bytes(bytes))) = self.pieces.front()
+        while joined.len() < max
+            && let Some((arrival, Delivery::Bytes(bytes))) = self.pieces.front()
             && *arrival <= now
         {
             joined.extend_from_slice(bytes);

@@ -101,11 +101,7 @@ struct TellSeed(u64);
 impl Drop for TellSeed {
     fn drop(&mut self) {
         if thread::panicking() {
-            let test = thread::current().name().unwrap_or_default().to_owned();
-            eprintln!(
-                "to repeat what failed alone, and be told all of it: CEREUS_SEED={} CEREUS_TRACE=1 cargo test {test}",
-                self.0
-            );
+            eprintln!("to repeat what failed alone, and be told all of it: CEREUS_SEED={} CEREUS_TRACE=1", self.0);
         }
     }
 }

@@ -199,6 +199,11 @@ impl World {
         Ok(client)
     }
 
+    /// Whether a client's server has begun to throw it out: its running request is still answered, and nothing is pushed.
+    pub fn is_kicking(&self, client: &Client) -> bool {
+        self.conversations.find(client.wire().client()).is_some_and(|conversation| conversation.is_kicking())
+    }
+
     /// When and how a client's connection ended for its server.
     pub fn server_closed(&self, client: &Client) -> Option<(Instant, String)> {
         self.conversations.find(client.wire().client())?.end()

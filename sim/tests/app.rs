@@ -4,6 +4,7 @@
 mod app {
     mod cluster;
     mod ending;
+    mod faults;
     mod limits;
     mod pushes;
     mod runtime;

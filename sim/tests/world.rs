@@ -5,4 +5,5 @@ mod world {
     mod chance;
     mod game;
     mod model;
+    mod replay;
 }

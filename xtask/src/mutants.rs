@@ -50,32 +50,26 @@ fn name(patch: &Path) -> String {
 /// A copy of the sources.
 struct Scratch {
     source: PathBuf,
-    files: Vec<PathBuf>,
 }
 
 impl Scratch {
+    /// Makes the copy. Files that are right already are left alone, and are not built anew.
     fn new() -> Result<Self, Error> {
+        let source = tools::root().join("target/mutants/source");
         let listed = tools::output(Command::new("git").arg("ls-files").current_dir(tools::root()))?;
-        let scratch = Self {
-            source: tools::root().join("target/mutants/source"),
-            files: listed.lines().map(PathBuf::from).filter(|file| tools::root().join(file).is_file()).collect(),
-        };
-        scratch.restore()?;
-        Ok(scratch)
-    }
-
-    /// Makes the copy what the sources are. Files that are so already are left alone, and are not built anew.
-    fn restore(&self) -> Done {
-        for file in &self.files {
-            let (from, to) = (tools::root().join(file), self.source.join(file));
+        for file in listed.lines() {
+            let (from, to) = (tools::root().join(file), source.join(file));
+            if !from.is_file() {
+                continue;
+            }
             let content = fs::read(&from)?;
             if fs::read(&to).is_ok_and(|there| there == content) {
                 continue;
             }
-            fs::create_dir_all(to.parent().unwrap_or(&self.source))?;
+            fs::create_dir_all(to.parent().unwrap_or(&source))?;
             fs::write(to, content)?;
         }
-        Ok(())
+        Ok(Self { source })
     }
 
     /// Fails when a bug is not caught.
@@ -84,13 +78,10 @@ impl Scratch {
         let text = fs::read_to_string(patch)?;
         let invariant = text.lines().next().and_then(|line| line.strip_prefix(CAUGHT_BY));
         let invariant = invariant.ok_or_else(|| format!("{name}: its first line is not `{CAUGHT_BY}..`"))?;
-        // Not as a part of the repository that the copy lies in: `git apply` would leave out what is not tracked there.
-        let mut apply = Command::new("git");
-        apply.args(["apply", "--whitespace=nowarn"]).arg(patch).current_dir(&self.source);
-        tools::output(apply.env("GIT_CEILING_DIRECTORIES", self.source.parent().unwrap_or(&self.source)))
+        self.apply(patch, &[])
             .map_err(|error| format!("{name} does not apply: make it anew, or take it out. {error}"))?;
         let broken = self.simulate();
-        self.restore()?;
+        self.apply(patch, &["--reverse"])?;
         let broken = broken?.ok_or_else(|| format!("{name}: nothing noticed it"))?;
         let found = broken.split('`').nth(1).unwrap_or_default();
         if found != invariant {
@@ -98,6 +89,14 @@ impl Scratch {
         }
         eprintln!("xtask: {name}: caught by `{invariant}` after {:.0?}", start.elapsed());
         Ok(())
+    }
+
+    fn apply(&self, patch: &Path, arguments: &[&str]) -> Done {
+        let mut apply = Command::new("git");
+        apply.args(["apply", "--whitespace=nowarn"]).args(arguments).arg(patch).current_dir(&self.source);
+        // The copy is no part of the repository that it lies in: what is not tracked there would be left out.
+        apply.env("GIT_CEILING_DIRECTORIES", self.source.parent().unwrap_or(&self.source));
+        tools::output(&mut apply).map(drop)
     }
 
     /// What the simulated worlds say first that does not hold.

@@ -48,6 +48,7 @@ impl Conversations {
             config,
             asked: VecDeque::new(),
             heard: journal.now(),
+            kicking: false,
             kicked: false,
             ended: None,
             ordered,
@@ -112,7 +113,9 @@ struct Model {
     asked: VecDeque<MessageId>,
     /// When the server had the last packet.
     heard: Instant,
-    /// When the server told the client to go.
+    /// The client is to go, and no more is expected of it.
+    kicking: bool,
+    /// The client was told to go.
     kicked: bool,
     /// When and how it ended for the server.
     ended: Option<(Instant, String)>,
@@ -130,9 +133,16 @@ impl Conversation {
         model.ended = Some((now, why.to_owned()));
     }
 
-    /// The client is let go. Until then it is not heard, and its silence begins anew.
+    /// The client is let go. From now on it is not heard, and its silence begins anew.
     fn kicking(&self, now: Instant) {
-        lock(&self.model).heard = now;
+        let mut model = lock(&self.model);
+        if !std::mem::replace(&mut model.kicking, true) {
+            model.heard = now;
+        }
+    }
+
+    pub(super) fn is_kicking(&self) -> bool {
+        lock(&self.model).kicking
     }
 
     /// When and how it ended for the server.
