@@ -55,7 +55,11 @@ pub fn packet(bytes: &[u8]) {
     if end.is_ok() {
         assert_eq!(encoded.len(), bytes.len(), "a clean end leaves bytes behind");
     }
-    let _ = packet::decode_exact(bytes);
+    let header = PacketHeader::parse(bytes);
+    assert!(bytes.len() == PacketHeader::LEN || header == Err(PacketError::InvalidHeader), "{header:?}");
+    if let Ok((header, body)) = packet::decode_exact(bytes) {
+        assert_eq!((whole.len(), header.kind, body), (1, whole[0].kind, &whole[0].body[..]));
+    }
 }
 
 /// All packets, and how the stream ends.

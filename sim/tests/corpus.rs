@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
-use cereus_sim::props::{self, Script, ServerOp};
+use cereus_sim::props::{self, ClientOp, Operation, Script, ServerOp};
 
 #[test]
 fn corpus_of_packets_holds() {
@@ -63,16 +63,65 @@ fn folder(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
 }
 
-/// The seeds that are not vectors, but scripts by name. `CEREUS_WRITE_CORPUS=1` writes them.
+/// The seeds that are scripts by name. `CEREUS_WRITE_CORPUS=1` writes them.
 #[test]
 fn hand_made_scripts_are_in_the_corpus() {
-    for (name, settings, ops) in scripts() {
-        let (file, script) = (folder("server").join(name), Script::new(settings, ops).encode());
+    is_written("server", scripts());
+    is_written("client", client_scripts());
+}
+
+fn is_written<O: Operation>(target: &str, scripts: Vec<(&'static str, u8, Vec<O>)>) {
+    for (name, settings, ops) in scripts {
+        let (file, script) = (folder(target).join(name), Script::new(settings, ops).encode());
         if std::env::var_os("CEREUS_WRITE_CORPUS").is_some() {
             fs::write(&file, &script).expect("the folder is there");
         }
         assert_eq!(fs::read(&file).ok().as_deref(), Some(&script[..]), "{name} is not up to date");
     }
+}
+
+/// A handshake of 1025 bytes, one more than either side takes here, in pieces that a script can tell.
+fn long_handshake() -> impl Iterator<Item = Bytes> {
+    [&b"\x01\0\x04\x01"[..]].into_iter().chain([&[b' '; 205][..]; 5]).map(Bytes::from_static)
+}
+
+fn client_scripts() -> Vec<(&'static str, u8, Vec<ClientOp>)> {
+    let packet = |kind, body: &'static [u8]| ClientOp::Packet(kind, Bytes::from_static(body));
+    let accepted = || packet(1, br#"{"code":200,"sys":{"heartbeat":2,"dict":{"room.join":1}}}"#);
+    let connected = |rest: Vec<ClientOp>| [vec![accepted(), ClientOp::Poll(1), ClientOp::Transmit(2)], rest].concat();
+    let response = || ClientOp::Answer(0, false, Bytes::from_static(b"ok"));
+    vec![
+        ("handshake-too-long", 0, long_handshake().map(ClientOp::Input).chain([ClientOp::Poll(1)]).collect()),
+        ("refused", 0, vec![packet(1, br#"{"code":400}"#), ClientOp::Poll(1)]),
+        ("code-twice", 0, vec![packet(1, br#"{"code":200,"sys":{"dict":{"a":1,"b":1}}}"#), ClientOp::Poll(1)]),
+        ("never-answered", 0, vec![ClientOp::Wait(60), ClientOp::Poll(1)]),
+        ("silent", 0, connected(vec![ClientOp::Wait(60), ClientOp::Poll(1)])),
+        ("answered", 0, connected(vec![ClientOp::Request(0, 9), ClientOp::Transmit(1), response(), ClientOp::Poll(1)])),
+        (
+            "answered-twice",
+            0,
+            connected(vec![ClientOp::Request(0, 9), response(), ClientOp::Poll(1), response(), ClientOp::Poll(1)]),
+        ),
+        (
+            "cancelled",
+            0,
+            connected(vec![ClientOp::Request(0, 9), ClientOp::Cancel(0), packet(4, b"\x04\x01ok"), ClientOp::Poll(1)]),
+        ),
+        ("too-many", 2, connected(vec![ClientOp::Request(0, 9), ClientOp::Request(0, 9)])),
+        (
+            "queue-full",
+            0,
+            connected(vec![ClientOp::Notify(0, 2000), ClientOp::Notify(0, 2000), ClientOp::Notify(0, 9)]),
+        ),
+        ("route-too-long", 0, connected(vec![ClientOp::Notify(0xff, 9), ClientOp::Request(0xff, 9)])),
+        ("kicked", 0, connected(vec![packet(5, br#"{"reason":"x"}"#), ClientOp::Poll(2)])),
+        (
+            "close",
+            0,
+            connected(vec![ClientOp::Notify(0, 9), ClientOp::Close, ClientOp::Transmit(9), ClientOp::Poll(1)]),
+        ),
+        ("close-too-slow", 0, connected(vec![ClientOp::Notify(0, 9), ClientOp::Close, ClientOp::Oversleep(30)])),
+    ]
 }
 
 fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
@@ -94,6 +143,8 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             0,
             vec![handshake(), ServerOp::Poll(1), ServerOp::Reject, ServerOp::Poll(1), ServerOp::Transmit(2)],
         ),
+        ("handshake-too-long", 0, long_handshake().map(ServerOp::Input).chain([ServerOp::Poll(1)]).collect()),
+        ("route-too-long", 1, connected(handshake(), vec![ServerOp::Push(0xff, 9), ServerOp::PushEncoded(0xff, 9)])),
         ("unreadable", 0, vec![packet(1, b"[]"), ServerOp::Poll(1), ServerOp::Transmit(2)]),
         ("ack-first", 0, vec![packet(2, b""), ServerOp::Poll(1)]),
         ("data-first", 0, vec![request(), ServerOp::Poll(1)]),

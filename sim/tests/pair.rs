@@ -1,6 +1,7 @@
 //! A client against a server in virtual time: each test is one sentence of the contract.
 
 mod pair {
+    mod bounds;
     mod ending;
     mod handshake;
     mod heartbeat;
