@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 const PAGE: &str = include_str!("chat.html");
+const CLIENT: &str = include_str!("client.js");
 const MAX_NAME: usize = 20;
 const MAX_TEXT: usize = 500;
 const MAX_ROOMS: usize = 100;
@@ -148,7 +149,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on_listening(|at| println!("listening on {}\nopen http://{}", at[0], at[1].address()))
         .build()?;
     let tcp = Tcp::bind(option("--tcp", "127.0.0.1:3250"));
-    let web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE);
+    let web = WebSocket::bind(option("--web", "127.0.0.1:3251"))
+        .page("/", "text/html; charset=utf-8", PAGE)
+        .page("/client.js", "text/javascript; charset=utf-8", CLIENT);
     cereus::tokio::serve(server, [tcp, web]).await?;
     Ok(())
 }
