@@ -8,7 +8,7 @@ const openTab = (room, options) => chat.openTab(`#${room}`, options);
 const openTcp = () => chat.openTcp();
 const shoot = (page, name) => chat.shoot(page, name);
 
-before(() => chat.open());
+before(() => chat.start());
 after(() => chat.close());
 afterEach(() => chat.closeOpened());
 

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
@@ -28,12 +27,6 @@ export class Example {
     this.#binary = binary;
     this.#args = args;
     this.#shots = path.join(os.tmpdir(), `cereus-${path.basename(binary)}`);
-  }
-
-  async open() {
-    if (SCREENSHOTS) mkdirSync(this.#shots, { recursive: true });
-    await this.start();
-    this.#browser = await chromium.launch({ executablePath: CHROMIUM, args: browserArgs });
   }
 
   async close() {
@@ -65,6 +58,7 @@ export class Example {
 
   /** A tab of its own: what it stores is not seen by the others. */
   async openTab(hash = '', options = {}) {
+    this.#browser ??= await chromium.launch({ executablePath: CHROMIUM, args: browserArgs });
     const context = await this.#browser.newContext({ viewport: { width: 1100, height: 720 }, ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(15_000);

@@ -47,6 +47,15 @@ export class TcpClient {
     return new Promise((resolve) => this.#waiting.push({ wanted, resolve }));
   }
 
+  /** Reads nothing more until `resume`. */
+  pause() {
+    this.#socket.pause();
+  }
+
+  resume() {
+    this.#socket.resume();
+  }
+
   close() {
     this.#socket.destroy();
   }
