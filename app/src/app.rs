@@ -2,7 +2,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     remote::{Function, Remotes},
     router::{Endpoint, Router},
     server::{Callbacks, Parts, Settings},
+    sync::Mutex,
 };
 
 /// Everything that makes a server, until [`build`](Self::build) checks it and makes a [`Server`] of it.

@@ -116,6 +116,7 @@ mod service;
 mod session;
 mod sessions;
 mod stats;
+mod sync;
 
 pub use app::{App, BuildError, BuildErrors};
 #[cfg(feature = "json")]
