@@ -149,9 +149,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on_listening(|at| println!("listening on {}\nopen http://{}", at[0], at[1].address()))
         .build()?;
     let tcp = Tcp::bind(option("--tcp", "127.0.0.1:3250"));
-    let web = WebSocket::bind(option("--web", "127.0.0.1:3251"))
-        .page("/", "text/html; charset=utf-8", PAGE)
-        .page("/client.js", "text/javascript; charset=utf-8", CLIENT);
+    let web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE).page(
+        "/client.js",
+        "text/javascript; charset=utf-8",
+        CLIENT,
+    );
     cereus::tokio::serve(server, [tcp, web]).await?;
     Ok(())
 }

@@ -1,10 +1,4 @@
-use std::{
-    collections::BTreeSet,
-    fmt,
-    future::Future,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cereus_cluster::{GroupStorage, names};

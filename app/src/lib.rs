@@ -92,6 +92,8 @@
 
 mod app;
 mod body;
+#[cfg(all(test, loom))]
+mod checks;
 mod cluster;
 mod context;
 mod driver;

@@ -27,7 +27,7 @@ use crate::{
     stats::{Counters, Stats},
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
 };
 
@@ -521,6 +521,8 @@ impl Server {
 
     /// A session is gone.
     pub(crate) fn session_ended(&self) {
+        // Either this sees that the server drains, or who drains sees that the session is gone.
+        fence(Ordering::SeqCst);
         if self.is_draining() {
             self.0.changed.notify(usize::MAX);
         }

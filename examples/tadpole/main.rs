@@ -28,7 +28,8 @@ const MAX_NAME: usize = 16;
 const MAX_TEXT: usize = 80;
 /// How many ticks a text is shown.
 const TEXT_SPAN: u64 = 120;
-const SMALL_TALK: [&str; 6] = ["Blub.", "Nice pond.", "Follow me!", "Any algae left?", "I will be a frog.", "So many of us!"];
+const SMALL_TALK: [&str; 6] =
+    ["Blub.", "Nice pond.", "Follow me!", "Any algae left?", "I will be a frog.", "So many of us!"];
 
 /// Players by the ids of their sessions, which are positive, and bots by ids that are not.
 #[derive(Default)]
@@ -215,7 +216,8 @@ fn option(name: &str, default: &str) -> String {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pond = Arc::new(Mutex::new(Pond::with_bots(option("--bots", "12").parse()?)));
-    let service = Service::new("pond").request("join", join).notify("steer", steer).notify("say", say).request("ping", ping);
+    let service =
+        Service::new("pond").request("join", join).notify("steer", steer).notify("say", say).request("ping", ping);
     let leaving = Arc::clone(&pond);
     let server = App::new(Arc::clone(&pond))
         .service(service)
@@ -231,9 +233,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on_listening(|at| println!("listening on {}\nopen http://{}", at[0], at[1].address()))
         .build()?;
     let tcp = Tcp::bind(option("--tcp", "127.0.0.1:3250"));
-    let web = WebSocket::bind(option("--web", "127.0.0.1:3251"))
-        .page("/", "text/html; charset=utf-8", PAGE)
-        .page("/client.js", "text/javascript; charset=utf-8", CLIENT);
+    let web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE).page(
+        "/client.js",
+        "text/javascript; charset=utf-8",
+        CLIENT,
+    );
     tokio::select! {
         served = cereus::tokio::serve(server.clone(), [tcp, web]) => served?,
         failed = run(pond, server) => failed?,
