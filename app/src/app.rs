@@ -1,10 +1,4 @@
-use std::{
-    collections::BTreeSet,
-    fmt,
-    future::Future,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cereus_cluster::{GroupStorage, names};
@@ -21,6 +15,7 @@ use crate::{
     remote::{Function, Remotes},
     router::{Endpoint, Router},
     server::{Callbacks, Parts, Settings},
+    sync::Mutex,
 };
 
 /// Everything that makes a server, until [`build`](Self::build) checks it and makes a [`Server`] of it.

@@ -92,6 +92,8 @@
 
 mod app;
 mod body;
+#[cfg(all(test, loom))]
+mod checks;
 mod cluster;
 mod context;
 mod driver;
@@ -116,6 +118,7 @@ mod service;
 mod session;
 mod sessions;
 mod stats;
+mod sync;
 
 pub use app::{App, BuildError, BuildErrors};
 #[cfg(feature = "json")]

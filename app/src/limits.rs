@@ -3,15 +3,19 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::PoisonError,
 };
 
 use hashbrown::{HashMap, hash_map::Entry};
 
-use crate::{Server, server::Task};
+use crate::{
+    Server,
+    server::Task,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 /// Who is let in.
 #[derive(Debug, Default)]
@@ -152,7 +156,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) const fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { held: AtomicUsize::new(0), max }
     }
 

@@ -1,17 +1,17 @@
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Waker,
-};
+use std::{collections::VecDeque, fmt, sync::PoisonError, task::Waker};
 
 use cereus_core::{EncodedPush, Route};
 use event_listener::{Event, listener};
 
-use crate::{PushError, limits::Budget, push::Content};
+use crate::{
+    PushError,
+    limits::Budget,
+    push::Content,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// How other tasks reach a connection: bounded in bytes, and empty for most of its life.
 ///

@@ -3,10 +3,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::poll_fn,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -28,6 +25,10 @@ use crate::{
     remote::Remotes,
     router::{Router, Target},
     stats::{Counters, Stats},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    },
 };
 
 /// A built app: what `serve` runs, and the handle by which handlers, modules and other tasks reach everything. Cheap to
@@ -520,6 +521,8 @@ impl Server {
 
     /// A session is gone.
     pub(crate) fn session_ended(&self) {
+        // Either this sees that the server drains, or who drains sees that the session is gone.
+        fence(Ordering::SeqCst);
         if self.is_draining() {
             self.0.changed.notify(usize::MAX);
         }

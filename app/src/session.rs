@@ -2,10 +2,7 @@ use std::{
     fmt,
     future::Future,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use bytes::Bytes;
@@ -21,6 +18,10 @@ use crate::{
     hook::{BoxFuture, run_all},
     mailbox::{Letter, Mailbox},
     push::encode,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 mod remote;

@@ -2,16 +2,20 @@ use std::{
     fmt,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use cereus_core::session::SessionId;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table::Entry};
 
-use crate::{Server, Session, session::SessionClosed};
+use crate::{
+    Server, Session,
+    session::SessionClosed,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+};
 
 /// Sixteen locks are enough that two cores seldom meet at one.
 const SHARDS: usize = 16;

@@ -25,6 +25,7 @@ mod registration;
 mod registry;
 mod server;
 mod storage;
+mod sync;
 mod table;
 
 pub use bus::{

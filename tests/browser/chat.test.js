@@ -1,71 +1,21 @@
 // The chat example in a real browser, beside a client over TCP. CHAT_BIN is the built example.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
-import readline from 'node:readline';
 import { after, afterEach, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
-import { TcpClient } from './pitaya.js';
+import { Example, widthOf } from './example.js';
 
-const { CHAT_BIN, CHROMIUM = '/usr/bin/chromium', SCREENSHOTS } = process.env;
-const shots = path.join(os.tmpdir(), 'cereus-chat');
-const args = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
+const chat = new Example(process.env.CHAT_BIN);
+const openTab = (room, options) => chat.openTab(`#${room}`, options);
+const openTcp = () => chat.openTcp();
+const shoot = (page, name) => chat.shoot(page, name);
 
-let browser;
-let server;
-const opened = [];
-
-/** Starts the example and waits until it says where it listens. */
-async function startServer(tcp = 0, web = 0) {
-  const child = spawn(CHAT_BIN, ['--tcp', `127.0.0.1:${tcp}`, '--web', `127.0.0.1:${web}`], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const lines = readline.createInterface({ input: child.stdout });
-  const ports = {};
-  for await (const line of lines) {
-    const [, scheme, port] = line.match(/(tcp|http):\/\/127\.0\.0\.1:(\d+)$/) ?? [];
-    ports[scheme] = Number(port);
-    if (ports.tcp && ports.http) break;
-  }
-  assert.ok(ports.tcp && ports.http, 'the server says where it listens');
-  return { child, ports, url: `http://127.0.0.1:${ports.http}/` };
-}
-
-async function stopServer() {
-  const ended = once(server.child, 'exit');
-  server.child.kill('SIGKILL');
-  await ended;
-}
-
-/** A tab of its own: what it stores is not seen by the others. */
-async function openTab(room, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
-  const errors = [];
-  page.on('pageerror', (error) => errors.push(error));
-  page.on('dialog', (dialog) => errors.push(new Error(`a dialog: ${dialog.message()}`)));
-  opened.push({ close: () => context.close(), errors });
-  await page.goto(`${server.url}#${room}`);
-  return page;
-}
+before(() => chat.start());
+after(() => chat.close());
+afterEach(() => chat.closeOpened());
 
 async function join(page, name) {
   await page.getByLabel('Your name').fill(name);
   await page.getByRole('button', { name: 'Join' }).click();
   await page.getByRole('log').waitFor();
-}
-
-async function openTcp() {
-  const client = await TcpClient.connect(server.ports.tcp);
-  opened.push({ close: () => client.close(), errors: [] });
-  return client;
 }
 
 async function say(page, text) {
@@ -75,30 +25,6 @@ async function say(page, text) {
 
 /** A line in the log: a message or a notice. */
 const line = (page, text) => page.getByRole('log').getByText(text, { exact: true });
-
-const widthOf = (page) => page.evaluate(() => document.scrollingElement.scrollWidth);
-
-async function shoot(page, name) {
-  if (SCREENSHOTS) await page.screenshot({ path: path.join(shots, `${name}.png`) });
-}
-
-before(async () => {
-  assert.ok(CHAT_BIN, 'CHAT_BIN names the built chat example');
-  if (SCREENSHOTS) mkdirSync(shots, { recursive: true });
-  server = await startServer();
-  browser = await chromium.launch({ executablePath: CHROMIUM, args });
-});
-
-after(async () => {
-  await browser?.close();
-  if (server) await stopServer();
-});
-
-afterEach(async () => {
-  const ended = opened.splice(0);
-  await Promise.all(ended.map(({ close }) => close()));
-  assert.deepEqual(ended.flatMap(({ errors }) => errors), [], 'no page had an error');
-});
 
 test('two tabs and a TCP client talk in one room', async () => {
   const ada = await openTab('talk');
@@ -261,12 +187,12 @@ test('markup is shown as text', async () => {
 test('it comes back when the server does', async () => {
   const page = await openTab('phoenix', { viewport: { width: 360, height: 640 } });
   await join(page, 'Phoenix');
-  await stopServer();
+  await chat.stop();
   await page.locator('#state[data-state=offline]').waitFor();
   assert.ok(await page.getByRole('button', { name: 'Send' }).isDisabled());
   assert.ok((await widthOf(page)) <= 360);
   await shoot(page, 'offline');
-  server = await startServer(server.ports.tcp, server.ports.http);
+  await chat.start();
   await page.locator('#state[data-state=connected]').waitFor();
   const friend = await openTcp();
   await friend.request('room.join', { name: 'Friend', room: 'phoenix' });

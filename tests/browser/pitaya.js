@@ -19,7 +19,7 @@ export class TcpClient {
     const client = new TcpClient();
     client.#socket = net.connect(port, '127.0.0.1');
     client.#socket.on('data', (bytes) => client.#receive(bytes));
-    client.#socket.on('close', () => client.#ready.reject(new Error('closed before the handshake')));
+    client.#socket.on('close', () => client.#end());
     await once(client.#socket, 'connect');
     const sys = { platform: 'test', libVersion: '', clientBuildNumber: '1', clientVersion: '1' };
     client.#send(PACKET.handshake, Buffer.from(JSON.stringify({ sys })));
@@ -44,11 +44,25 @@ export class TcpClient {
     const wanted = (push) => push.route === route && fits(push.body);
     const at = this.pushes.findIndex(wanted);
     if (at >= 0) return Promise.resolve(this.pushes.splice(at, 1)[0].body);
-    return new Promise((resolve) => this.#waiting.push({ wanted, resolve }));
+    return new Promise((resolve, reject) => this.#waiting.push({ wanted, resolve, reject }));
+  }
+
+  /** Reads nothing more until `resume`. */
+  pause() {
+    this.#socket.pause();
+  }
+
+  resume() {
+    this.#socket.resume();
   }
 
   close() {
     this.#socket.destroy();
+  }
+
+  #end() {
+    this.#ready.reject(new Error('closed before the handshake'));
+    for (const { reject } of this.#waiting.splice(0)) reject(new Error('closed before the push'));
   }
 
   #send(type, body = Buffer.alloc(0)) {

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context as TaskContext, Poll, Waker},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     cluster::{Shared, call::refusal},
     handler::Reply,
     running::Running,
+    sync::{Mutex, MutexGuard},
 };
 
 /// One request that is about to run.

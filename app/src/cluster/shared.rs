@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -13,7 +13,10 @@ use cereus_cluster::{
 use cereus_core::Instant;
 use event_listener::{Event, listener};
 
-use crate::cluster::{Call, Cluster, DynBindings, DynBus, Forwards, Incoming, Settings, bindings::Bound};
+use crate::{
+    cluster::{Call, Cluster, DynBindings, DynBus, Forwards, Incoming, Settings, bindings::Bound},
+    sync::{Mutex, MutexGuard},
+};
 
 /// What all parts of a running server know of the cluster.
 pub(crate) struct Shared {
