@@ -150,9 +150,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on_listening(|at| println!("listening on {}\nopen {}", at[0], at[1].to_string().replacen("ws", "http", 1)))
         .build()?;
     let tcp = Tcp::bind(option("--tcp", "127.0.0.1:3250"));
-    let mut web = WebSocket::bind(option("--web", "127.0.0.1:3251"))
-        .page("/", "text/html; charset=utf-8", PAGE)
-        .page("/client.js", "text/javascript; charset=utf-8", CLIENT);
+    let mut web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE).page(
+        "/client.js",
+        "text/javascript; charset=utf-8",
+        CLIENT,
+    );
     let (chain, key) = (option("--cert", ""), option("--key", ""));
     if chain.is_empty() != key.is_empty() {
         return Err("--cert and --key need each other".into());
