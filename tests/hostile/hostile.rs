@@ -19,6 +19,9 @@ use crate::{
 
 const TICK: Duration = Duration::from_millis(200);
 
+/// What floods rest between two waves. A server that was not optimised has enough of fewer.
+const REST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 5 });
+
 /// What one of them does. It ends when the server has closed the connection, and is done again then.
 enum Attack {
     /// Sends bytes one by one to one of the ports.
@@ -138,7 +141,7 @@ impl Attack {
                 let pings = b"\x89\x85mask\0\0\0\0\0".repeat(100);
                 loop {
                     stream.write_all(&pings).await.ok()?;
-                    time::sleep(Duration::from_millis(5)).await;
+                    time::sleep(REST).await;
                 }
             }
             Self::TlsGarbage => {
@@ -150,7 +153,7 @@ impl Attack {
                 connection.stream.write_all(b"\x04\xff\xff\xff").await.ok()?;
                 for _ in 0..255 {
                     connection.stream.write_all(&[b'x'; 64 << 10]).await.ok()?;
-                    time::sleep(Duration::from_millis(5)).await;
+                    time::sleep(REST).await;
                 }
                 read_to_end(&mut connection.stream).await
             }
@@ -191,7 +194,7 @@ async fn ask_again_and_again(endpoints: &Endpoints, bytes: &[u8], reads: bool) -
     let write = async {
         loop {
             writer.write_all(bytes).await.ok()?;
-            time::sleep(Duration::from_millis(5)).await;
+            time::sleep(REST).await;
         }
     };
     let read = async {
