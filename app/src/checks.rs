@@ -30,7 +30,7 @@ const PREEMPTIONS: usize = 2;
 /// In words. What loom gives a thread by itself is not enough to build a server.
 const STACK: usize = 32 << 10;
 
-fn check(model: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(PREEMPTIONS);
     let model = Arc::new(model);
@@ -44,7 +44,7 @@ fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHan
     thread::Builder::new().stack_size(STACK).spawn(run).unwrap()
 }
 
-fn on_thread<O: Send + Sync + 'static, T: Send + 'static>(
+pub(crate) fn on_thread<O: Send + Sync + 'static, T: Send + 'static>(
     of: &Arc<O>,
     run: impl FnOnce(&O) -> T + Send + 'static,
 ) -> JoinHandle<T> {

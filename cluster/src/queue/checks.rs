@@ -59,10 +59,10 @@ fn who_waits_for_room_is_woken_when_nobody_receives_any_more() {
     check(|| {
         let (sender, receiver) = bounded(1);
         let sending = thread::spawn(move || {
-            for item in ['a', 'b'] {
+            for item in ['a', 'b', 'c'] {
                 block_on(sender.send(item));
             }
-            assert_eq!(sender.try_send('c'), Err('c'));
+            assert_eq!(sender.try_send('d'), Err('d'));
         });
         assert_eq!(receive(&receiver), Some('a'));
         drop(receiver);

@@ -153,7 +153,7 @@ fn visit(address: SocketAddr, number: u64) -> Result<()> {
     }
     let mut visitor = Visitor::connect(address)?;
     visitor.ask("room.join", "")?;
-    for _ in 0..number % 5 {
+    for _ in 0..number % 6 {
         visitor.ask("room.say", "Is anybody there? It is so quiet here.")?;
     }
     match number % 5 {
