@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     env, fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -24,7 +25,8 @@ pub struct Journal {
 #[derive(Default)]
 struct Entries {
     lines: Vec<String>,
-    broken: Option<Broken>,
+    /// The first time for each invariant.
+    broken: Vec<Broken>,
     is_live: bool,
 }
 
@@ -52,11 +54,14 @@ impl Journal {
         entries.lines.push(line);
     }
 
-    /// Tells that an invariant does not hold. The world fails as soon as it looks; the first one counts.
+    /// Tells that an invariant does not hold. The world fails as soon as it looks.
     pub fn violated(&self, invariant: impl Into<String>, why: impl fmt::Display) {
         let invariant = invariant.into();
         self.note(format_args!("invariant `{invariant}` does not hold: {why}"));
-        self.lock().broken.get_or_insert_with(|| Broken { invariant, why: why.to_string() });
+        let broken = &mut self.lock().broken;
+        if !broken.iter().any(|known| known.invariant == invariant) {
+            broken.push(Broken { invariant, why: why.to_string() });
+        }
     }
 
     /// What time it is.
@@ -75,8 +80,9 @@ impl Journal {
         entries.lines[entries.lines.len().saturating_sub(count)..].join("\n")
     }
 
-    pub(crate) fn broken(&self) -> Option<Broken> {
-        self.lock().broken.clone()
+    /// What does not hold, but for what is ignored.
+    pub(crate) fn broken(&self, ignored: &BTreeSet<String>) -> Option<Broken> {
+        self.lock().broken.iter().find(|broken| !ignored.contains(&broken.invariant)).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

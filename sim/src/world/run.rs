@@ -121,7 +121,7 @@ impl World {
                 self.journal.violated(name, why);
             }
         }
-        if let Some(broken) = self.journal.broken().filter(|broken| !self.ignored.contains(&broken.invariant)) {
+        if let Some(broken) = self.journal.broken(&self.ignored) {
             self.fail(format_args!("invariant `{}` does not hold: {}", broken.invariant, broken.why));
         }
     }

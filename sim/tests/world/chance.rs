@@ -202,6 +202,7 @@ impl Play {
 
     /// Takes in what came, and looks whether bounds hold.
     fn look(&self) {
+        self.model.check_calls();
         for Player { client, number, .. } in &self.players {
             client.new_events().iter().for_each(|(_, event)| self.model.came(*number, event));
             let bytes = self.model.bytes(*number);

@@ -35,6 +35,9 @@ struct State {
     /// The bus has repeated, or lost, or held up what it carries.
     bus_fails: bool,
     last_shout: u64,
+    /// When the calls of handlers that have not ended began.
+    calls: BTreeMap<u64, Instant>,
+    last_call: u64,
 }
 
 #[derive(Default)]
@@ -78,6 +81,19 @@ pub(crate) struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.model.lock().clients[self.client].running.remove(&self.number);
+    }
+}
+
+/// A call of a handler: it ends when this is dropped.
+pub(crate) struct Calling {
+    model: Model,
+    number: u64,
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        self.model.check_calls();
+        self.model.lock().calls.remove(&self.number);
     }
 }
 
@@ -227,10 +243,19 @@ impl Model {
         state.last_shout
     }
 
-    /// A call of a handler took so long.
-    pub(crate) fn called(&self, took: Duration) {
-        if took > TIMEOUT {
-            self.journal.violated(invariants::CALLS, format_args!("one took {took:?}"));
+    /// A handler calls somebody, until what is returned is dropped.
+    pub(crate) fn calls(&self) -> Calling {
+        let mut state = self.lock();
+        state.last_call += 1;
+        let number = state.last_call;
+        state.calls.insert(number, self.journal.now());
+        Calling { model: self.clone(), number }
+    }
+
+    pub(crate) fn check_calls(&self) {
+        let oldest = self.lock().calls.values().min().copied();
+        if let Some(took) = oldest.map(|begun| self.journal.now() - begun).filter(|took| *took > TIMEOUT) {
+            self.journal.violated(invariants::CALLS, format_args!("one has no end after {took:?}"));
         }
     }
 
