@@ -215,7 +215,11 @@ impl ClusterNode {
         if transmit.kind == Kind::Reply {
             transmit.payload = too_long_answer(len);
             let fits = transmit.payload.len() <= self.max_payload;
-            if fits { self.queued_bytes += size(transmit) } else { self.calls.count_unsent() }
+            if fits {
+                self.queued_bytes += size(transmit)
+            } else {
+                self.calls.count_unsent()
+            }
             return fits;
         }
         if let Some(call) = transmit.call.filter(|call| self.calls.is_waiting(*call)) {
