@@ -65,7 +65,7 @@ async fn check() {
     drop(crowd);
     println!("{}", child.stop());
 
-    assert!(peak < memory + LIMITS.bytes + LIMITS.per_connection * (HEALTHY + HOSTILE), "the server held too much");
+    assert!(peak < memory + LIMITS.of(HEALTHY + HOSTILE), "the server held too much");
     // Not a measurement: only that nobody had to wait for those who do not behave.
     let bound = alone.p99() * 10 + Duration::from_secs(1);
     assert!(beside.p99() < bound, "those who behave wait for the others: {} after {}", beside, Latencies::text(bound));

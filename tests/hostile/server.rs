@@ -21,9 +21,20 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
     /// What each may take beside that: its buffers, its state, and what the allocator makes of them.
     pub(crate) per_connection: usize,
+    /// What a body may become, which each worker of the server may be at: twice as much while it grows.
+    pub(crate) inflated: usize,
 }
 
-pub(crate) const LIMITS: Limits = Limits { bytes: 32 << 20, per_connection: 32 << 10 };
+const WORKERS: usize = 2;
+
+impl Limits {
+    /// What so many connections may take in all.
+    pub(crate) const fn of(&self, connections: usize) -> usize {
+        self.bytes + self.per_connection * connections + 2 * WORKERS * self.inflated
+    }
+}
+
+pub(crate) const LIMITS: Limits = Limits { bytes: 32 << 20, per_connection: 32 << 10, inflated: 4 << 20 };
 
 async fn echo(Raw(body): Raw) -> Raw {
     Raw(body)
@@ -58,7 +69,7 @@ pub(crate) fn run() {
         .push_policy("onSpam", FullPolicy::DropOldest)
         .write_timeout(Duration::from_secs(2))
         .protocol(|protocol| {
-            protocol.heartbeat(Duration::from_secs(5)).max_inflated_size(4 << 20).compression(Compression::Off)
+            protocol.heartbeat(Duration::from_secs(5)).max_inflated_size(LIMITS.inflated).compression(Compression::Off)
         })
         .on_listening(|endpoints| {
             for endpoint in endpoints {
@@ -81,7 +92,7 @@ pub(crate) fn run() {
         WebSocket::bind(local).tls(&tls),
         Tcp::bind(local).proxy_protocol(),
     ];
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().unwrap();
     runtime.block_on(cereus::serve(cereus_tokio::Tokio::new(), server.clone(), endpoints)).unwrap();
     // Nobody reads it when the test has failed.
     let _ = write!(io::stdout(), "{:#?}", server.stats());
