@@ -1,5 +1,4 @@
 //! What a caller can set, read and compare: configurations, routes, ids, session data.
-#![expect(clippy::disallowed_types, reason = "what users with std do")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
