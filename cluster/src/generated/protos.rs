@@ -154,8 +154,8 @@ pub struct Push {
     pub uid: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "3")]
     pub data: ::prost::bytes::Bytes,
-    /// Only Cereus servers say it; others skip it.
-    #[prost(enumeration = "OnFull", tag = "15")]
+    /// Only Cereus servers say it; others skip it. Far from the numbers that Pitaya will ever use.
+    #[prost(enumeration = "OnFull", tag = "50001")]
     pub on_full: i32,
 }
 /// The session that a request belongs to.
