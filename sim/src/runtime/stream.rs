@@ -30,6 +30,8 @@ struct Pipe {
     link: Link,
     /// What every read comes to from now on.
     end: Option<io::Result<()>>,
+    /// Somebody has tried to read.
+    is_served: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
     tap: Option<Box<dyn Tap>>,
@@ -71,6 +73,7 @@ impl ByteStream for SimStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let now = self.runtime.now();
         let mut pipe = lock(&self.input);
+        pipe.is_served = true;
         if let Some(end) = pipe.ended() {
             return Poll::Ready(end);
         }
@@ -149,7 +152,7 @@ impl Drop for SimStream {
 
 impl Pipe {
     const fn new(link: Link) -> Self {
-        Self { link, end: None, reader: None, writer: None, tap: None }
+        Self { link, end: None, is_served: false, reader: None, writer: None, tap: None }
     }
 
     fn ended(&self) -> Option<io::Result<usize>> {
@@ -247,6 +250,11 @@ impl Wire {
     /// Whether something that has arrived was not read.
     pub(crate) fn is_unread(&self, direction: Direction, now: Instant) -> bool {
         lock(self.pipe(direction)).link.next().is_some_and(|at| at <= now)
+    }
+
+    /// Whether the other end was accepted, and is read.
+    pub(crate) fn is_served(&self, direction: Direction) -> bool {
+        lock(self.pipe(direction)).is_served
     }
 
     pub(crate) fn tap(&self, direction: Direction, tap: impl Tap + 'static) {

@@ -157,7 +157,10 @@ impl Conversation {
 
     /// What is true at any time.
     pub(super) fn check(&self, now: Instant) {
-        let model = lock(&self.model);
+        let mut model = lock(&self.model);
+        if !self.wire.is_served(Direction::Up) {
+            model.heard = now;
+        }
         let silence = now - model.heard;
         let limit = 3 * model.config.heartbeat();
         if model.ended.is_none()

@@ -232,8 +232,11 @@ impl Play {
             [Direction::Up, Direction::Down].into_iter().for_each(|direction| wire.resume(direction));
             player.client.read(true);
         }
+        // Who is down may stay so: the others have to notice.
         for id in [&FRONTENDS[..], &BACKENDS[..]].concat() {
-            self.world.restart(id);
+            if self.world.rng().one_in(2) {
+                self.world.restart(id);
+            }
         }
         self.world.converge();
         // Whoever is still connected is answered, however slow the link is.
