@@ -231,6 +231,10 @@ struct Uplink(Arc<Mutex<Model>>);
 impl Tap for Uplink {
     fn read(&mut self, bytes: &[u8], now: Instant) {
         let mut model = lock(&self.0);
+        // Of a client that is let go nothing is looked at: that something comes is enough.
+        if model.kicking {
+            model.heard = now;
+        }
         model.from_client.push(bytes);
         while let Ok(Some(packet)) = model.from_client.next_packet() {
             model.asks(&packet, now);
