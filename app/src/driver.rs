@@ -442,17 +442,19 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         let server = self.session.server();
         let (losses, limited) = (self.connection.push_losses(), self.connection.limited_packets());
         self.counted.update(server.counters(), losses, limited);
-        if !self.admitted.is_authenticated() && self.connection.is_connected() {
-            self.admitted.authenticated();
-        }
-        let received = self.transport.buffered() + self.connection.buffered();
-        if self.admitted.holds(received + self.handlers.buffered() + self.out.len()) {
+        let held_back = self.transport.buffered();
+        let held = held_back + self.connection.buffered() + self.handlers.buffered() + self.out.len();
+        if self.admitted.holds(held) {
             self.connection.abort(CloseReason::Overloaded);
             self.break_off();
         }
-        // A packet that the transport holds back until it is whole.
-        let max = self.connection.config().max_handshake_size() + UPGRADE;
-        if !self.admitted.is_authenticated() && self.transport.buffered() > max {
+        if self.admitted.is_authenticated() {
+            return;
+        }
+        if self.connection.is_connected() {
+            self.admitted.authenticated();
+        } else if held_back > self.connection.config().max_handshake_size() + UPGRADE {
+            // A packet that the transport holds back until it is whole: the connection cannot know of it.
             self.connection.abort(CloseReason::Transport);
         }
     }

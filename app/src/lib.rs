@@ -92,6 +92,7 @@
 
 mod app;
 mod body;
+mod build_error;
 #[cfg(all(test, loom))]
 mod checks;
 mod cluster;
@@ -120,11 +121,12 @@ mod sessions;
 mod stats;
 mod sync;
 
-pub use app::{App, BuildError, BuildErrors};
+pub use app::App;
 #[cfg(feature = "json")]
 pub use body::Json;
 pub use body::Protobuf;
 pub use body::{FromBody, IntoBody, IntoNothing, IntoReply, OnFull, Raw};
+pub use build_error::{BuildError, BuildErrors};
 pub use bytes::Bytes;
 #[cfg(feature = "grpc")]
 pub use cereus_cluster::Grpc;

@@ -8,7 +8,12 @@ use cereus_transports::{
 };
 use futures_lite::future;
 
-use crate::{Server, driver::Driver, limits::Admitted, serve::timeout};
+use crate::{
+    Server,
+    driver::Driver,
+    limits::{Admitted, Refusal},
+    serve::timeout,
+};
 
 /// Serves a connection that was accepted.
 pub(crate) fn start<R: Runtime, S: ByteStream>(
@@ -18,33 +23,26 @@ pub(crate) fn start<R: Runtime, S: ByteStream>(
     peer: SocketAddr,
     transport: Box<dyn Transport>,
 ) {
-    let refused = |refusal| {
-        server.counters().refused(refusal);
-        tracing::debug!(%peer, %refusal, "a connection was refused");
-    };
     let admitted = match Admitted::new(server) {
         Ok(admitted) => admitted,
-        Err(refusal) => return refused(refusal),
+        Err(refusal) => return refuse(server, peer, refusal),
     };
     let mut opening = Opening { stream, transport, admitted, early: Vec::new(), ended: None };
     if opening.transport.is_open() {
-        match opening.admitted.comes_from(peer) {
-            Ok(()) => opening.serve(runtime, server, peer),
-            Err(refusal) => refused(refusal),
-        }
-        return;
+        return opening.serve(runtime, server, peer);
     }
     let (on, server) = (runtime.clone(), server.clone());
     runtime.spawn(async move {
-        if !opening.is_served(&on, &server).await {
-            return;
-        }
-        let peer = opening.transport.peer().unwrap_or(peer);
-        match opening.admitted.comes_from(peer) {
-            Ok(()) => opening.serve(&on, &server, peer),
-            Err(refusal) => server.counters().refused(refusal),
+        if opening.is_served(&on, &server).await {
+            let peer = opening.transport.peer().unwrap_or(peer);
+            opening.serve(&on, &server, peer);
         }
     });
+}
+
+fn refuse(server: &Server, peer: SocketAddr, refusal: Refusal) {
+    server.counters().refused(refusal);
+    tracing::debug!(%peer, %refusal, "a connection was refused");
 }
 
 /// A connection whose peer is not known yet.
@@ -59,8 +57,11 @@ struct Opening<S> {
 }
 
 impl<S: ByteStream> Opening<S> {
-    /// Hands it over to a driver.
-    fn serve<R: Runtime>(self, runtime: &R, server: &Server, peer: SocketAddr) {
+    /// Hands it over to a driver, if there is room for this peer.
+    fn serve<R: Runtime>(mut self, runtime: &R, server: &Server, peer: SocketAddr) {
+        if let Err(refusal) = self.admitted.comes_from(peer) {
+            return refuse(server, peer, refusal);
+        }
         let Self { stream, transport, admitted, early, ended } = self;
         let session = server.sessions().create(peer, server.clone());
         let driver = Driver::new(runtime.clone(), stream, transport, session, admitted);

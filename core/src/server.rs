@@ -413,8 +413,11 @@ impl ServerConnection {
 impl ServerConnection {
     /// A client that has not finished its handshake has nothing long to say: what it announces is not waited for.
     fn excessive_greeting(&self) -> Option<PacketError> {
+        if self.is_connected() {
+            return None;
+        }
         let max = self.config.settings().limits.max_handshake_size;
-        let len = self.engine.announced().filter(|len| *len > max && !self.is_connected())?;
+        let len = self.engine.announced().filter(|len| *len > max)?;
         Some(PacketError::TooLarge { len, max })
     }
 
@@ -429,7 +432,6 @@ impl ServerConnection {
     fn handle_packet(&mut self, packet: Packet) -> Option<ServerEvent> {
         let is_limited = self.is_limited(&packet);
         match (packet.kind, &self.state) {
-            (PacketType::Data, State::Working { .. }) if is_limited => self.limit_data(packet.body),
             (PacketType::Handshake, State::AwaitAck { .. } | State::Working { .. }) if is_limited => None,
             (PacketType::Handshake, _) => self.handle_handshake(&packet.body),
             (PacketType::HandshakeAck, State::AwaitAck { native, .. }) => {
@@ -437,7 +439,7 @@ impl ServerConnection {
                 Some(ServerEvent::Connected)
             }
             (PacketType::HandshakeAck, State::Working { .. }) | (PacketType::Heartbeat | PacketType::Kick, _) => None,
-            (PacketType::Data, State::Working { .. }) => self.handle_data(packet.body),
+            (PacketType::Data, State::Working { .. }) => self.handle_data(packet.body, is_limited),
             (kind, state) => {
                 let when = state.name();
                 self.engine.fail(ProtocolError::OutOfOrder { kind, when });
@@ -468,53 +470,36 @@ impl ServerConnection {
         }
     }
 
-    fn handle_data(&mut self, body: Bytes) -> Option<ServerEvent> {
+    /// Of a message that is over the rate limit no more is read than an answer needs.
+    fn handle_data(&mut self, body: Bytes, is_limited: bool) -> Option<ServerEvent> {
         let (settings, len) = (self.config.settings(), body.len());
-        let message = match Message::decode(body, &settings.dictionary, settings.limits.max_inflated_size) {
-            Ok(message) => {
-                if let Some(meter) = &mut self.meter {
-                    meter.grew(message.body.len().saturating_sub(len));
-                }
-                message
-            }
-            Err(error) => {
-                self.engine.fail(error.into());
-                return None;
-            }
+        let decoded = match is_limited {
+            true => Message::decode_head(body, &settings.dictionary),
+            false => Message::decode(body, &settings.dictionary, settings.limits.max_inflated_size),
         };
-        let Message { kind, id, route, body, .. } = message;
-        match kind {
-            MessageType::Request => {
-                if !id.is_none() {
-                    self.pending.push(id);
-                }
-                Some(ServerEvent::Request { id, route, body })
-            }
-            MessageType::Notify => Some(ServerEvent::Notify { route, body }),
-            // No client sends these (specification, section 2.9).
-            MessageType::Response | MessageType::Push => None,
-        }
-    }
-
-    /// Reads no more of a message than an answer needs.
-    fn limit_data(&mut self, body: Bytes) -> Option<ServerEvent> {
-        let settings = self.config.settings();
-        let message = match Message::decode_head(body, &settings.dictionary) {
+        let Message { kind, id, route, body, .. } = match decoded {
             Ok(message) => message,
             Err(error) => {
                 self.engine.fail(error.into());
                 return None;
             }
         };
-        let Message { kind, id, route, .. } = message;
-        let is_told = !settings.rate_limit.is_some_and(RateLimit::is_silent);
-        if !is_told || !matches!(kind, MessageType::Request | MessageType::Notify) {
+        if let Some(meter) = &mut self.meter {
+            meter.grew(body.len().saturating_sub(len));
+        }
+        let is_silent = is_limited && settings.rate_limit.is_some_and(RateLimit::is_silent);
+        // No client sends anything else (specification, section 2.9).
+        if is_silent || !matches!(kind, MessageType::Request | MessageType::Notify) {
             return None;
         }
         if !id.is_none() {
             self.pending.push(id);
         }
-        Some(ServerEvent::Limited { id, route })
+        Some(match kind {
+            _ if is_limited => ServerEvent::Limited { id, route },
+            MessageType::Request => ServerEvent::Request { id, route, body },
+            _ => ServerEvent::Notify { route, body },
+        })
     }
 
     fn refuse(&mut self, native: bool, reason: CloseReason) {
