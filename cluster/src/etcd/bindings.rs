@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp};
 
-use super::connection::Connection;
+use super::connection::{Again, Connection};
 use crate::{BindingStorage, KeptAlive, LeaseId, StorageError, names};
 
 /// How many operations etcd takes in one transaction, if it is not told otherwise.
@@ -61,14 +61,14 @@ impl BindingStorage for EtcdBindings {
         for key in keys {
             let len = key.len() + server_id.len();
             if puts.len() == MAX_OPERATIONS || (bytes + len > MAX_BYTES && !puts.is_empty()) {
-                self.connection.transact(Txn::new().and_then(std::mem::take(&mut puts))).await?;
+                self.connection.transact(Again::Harmless, Txn::new().and_then(std::mem::take(&mut puts))).await?;
                 bytes = 0;
             }
             puts.push(TxnOp::put(key, server_id, Some(options.clone())));
             bytes += len;
         }
         if !puts.is_empty() {
-            self.connection.transact(Txn::new().and_then(puts)).await?;
+            self.connection.transact(Again::Harmless, Txn::new().and_then(puts)).await?;
         }
         Ok(())
     }
@@ -77,7 +77,9 @@ impl BindingStorage for EtcdBindings {
         let key = names::binding_key(&self.prefix, frontend_type, uid);
         // The user may be bound on another server by now.
         let is_own = Compare::value(key.as_str(), CompareOp::Equal, server_id);
-        self.connection.transact(Txn::new().when([is_own]).and_then([TxnOp::delete(key, None)])).await?;
+        self.connection
+            .transact(Again::Harmless, Txn::new().when([is_own]).and_then([TxnOp::delete(key, None)]))
+            .await?;
         Ok(())
     }
 

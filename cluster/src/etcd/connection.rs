@@ -54,6 +54,15 @@ struct State {
     failure: Option<Failure>,
 }
 
+/// What comes of it when etcd does the same thing twice.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Again {
+    /// Nothing: it is asked of another endpoint when the connection is lost.
+    Harmless,
+    /// The second answer is another one, so that only what was never sent is sent again.
+    Differs,
+}
+
 impl Connection {
     pub(super) fn new(settings: Settings) -> Self {
         let timeout = settings.request_timeout;
@@ -66,7 +75,7 @@ impl Connection {
     }
 
     pub(super) async fn get(&self, key: String, options: GetOptions) -> Result<GetResponse, Failure> {
-        self.request(move |client| {
+        self.request(Again::Harmless, move |client| {
             let (key, options) = (key.clone(), options.clone());
             async move { kv(&client).get(key, Some(options)).await }
         })
@@ -74,15 +83,15 @@ impl Connection {
     }
 
     pub(super) async fn put(&self, key: String, value: String, lease: LeaseId) -> Result<(), Failure> {
-        self.request(move |client| {
+        self.request(Again::Harmless, move |client| {
             let (key, value, options) = (key.clone(), value.clone(), PutOptions::new().with_lease(lease.get()));
             async move { kv(&client).put(key, value, Some(options)).await.map(drop) }
         })
         .await
     }
 
-    pub(super) async fn transact(&self, txn: Txn) -> Result<TxnResponse, Failure> {
-        self.request(move |client| {
+    pub(super) async fn transact(&self, again: Again, txn: Txn) -> Result<TxnResponse, Failure> {
+        self.request(again, move |client| {
             let txn = txn.clone();
             async move { kv(&client).txn(txn).await }
         })
@@ -92,6 +101,7 @@ impl Connection {
     /// Asks something and waits for the answer, for no longer than the dial timeout and the request timeout together.
     pub(super) async fn request<T, F>(
         &self,
+        again: Again,
         request: impl Fn(Client) -> F + Send + Sync + 'static,
     ) -> Result<T, Failure>
     where
@@ -101,10 +111,13 @@ impl Connection {
         let (shared, timeout) = (Arc::clone(&self.shared), self.timeout);
         let task = async move {
             let attempts = async {
-                match shared.attempt(timeout, &request).await {
+                let result = shared.attempt(timeout, &request).await;
+                match (result.as_ref().map_err(|failure| failure.kind), again) {
                     // The endpoint in use is gone. There may be others.
-                    Err(Failure { kind: Kind::Unsent, .. }) => shared.attempt(timeout, &request).await,
-                    result => result,
+                    (Err(Kind::Unsent), _) | (Err(Kind::Lost), Again::Harmless) => {
+                        shared.attempt(timeout, &request).await
+                    }
+                    _ => result,
                 }
             };
             let limit = shared.settings.dial_timeout.saturating_add(timeout);
@@ -206,7 +219,7 @@ impl Shared {
     /// Gives up a client that may be of no use, unless there is another already.
     fn judge(&self, number: u64, kind: Kind) {
         let mut state = self.state();
-        if matches!(kind, Kind::Broken | Kind::Unsent) && state.dials == number {
+        if matches!(kind, Kind::Broken | Kind::Lost | Kind::Unsent) && state.dials == number {
             state.client = None;
         }
     }

@@ -20,7 +20,9 @@ pub(super) enum Kind {
     Refused,
     /// Nobody was there to send it to.
     Unsent,
-    /// The connection may be of no use.
+    /// It may be done or not: the connection was lost, or etcd is in trouble.
+    Lost,
+    /// The connection may be of no use, and time is up or no other is to be had.
     Broken,
 }
 
@@ -48,7 +50,7 @@ impl From<Error> for Failure {
                 NOT_FOUND => Kind::NoLease,
                 PERMISSION_DENIED | RESOURCE_EXHAUSTED | OUT_OF_RANGE => Kind::Refused,
                 _ if is_unsent(&error) => Kind::Unsent,
-                _ => Kind::Broken,
+                _ => Kind::Lost,
             },
             _ => Kind::Broken,
         };

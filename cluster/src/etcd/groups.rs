@@ -5,7 +5,7 @@ use etcd_client::{
 };
 
 use super::{
-    connection::Connection,
+    connection::{Again, Connection},
     failure::{Failure, Kind},
 };
 use crate::{GroupError, GroupStorage, KeptAlive, LeaseId, StorageError, names};
@@ -61,8 +61,8 @@ impl EtcdGroups {
     }
 
     /// Does something with a group that there is.
-    async fn with(&self, group: &Group, operations: Vec<TxnOp>) -> Result<TxnResponse, GroupError> {
-        let done = self.connection.transact(Txn::new().when([exists(&group.key)]).and_then(operations)).await?;
+    async fn with(&self, again: Again, group: &Group, operations: Vec<TxnOp>) -> Result<TxnResponse, GroupError> {
+        let done = self.connection.transact(again, Txn::new().when([exists(&group.key)]).and_then(operations)).await?;
         if done.succeeded() { Ok(done) } else { Err(GroupError::NotFound) }
     }
 
@@ -116,7 +116,7 @@ impl GroupStorage for EtcdGroups {
             None => None,
         };
         let txn = Txn::new().when([is_missing(&key)]).and_then([TxnOp::put(key.as_str(), "", under(lease))]);
-        if self.connection.transact(txn).await?.succeeded() {
+        if self.connection.transact(Again::Differs, txn).await?.succeeded() {
             return Ok(());
         }
         if let Some(lease) = lease {
@@ -129,7 +129,7 @@ impl GroupStorage for EtcdGroups {
     async fn members(&self, name: &str) -> Result<Vec<Arc<str>>, GroupError> {
         let group = self.group(name)?;
         let keys = GetOptions::new().with_prefix().with_keys_only();
-        let done = self.with(&group, vec![TxnOp::get(group.members.as_str(), Some(keys))]).await?;
+        let done = self.with(Again::Harmless, &group, vec![TxnOp::get(group.members.as_str(), Some(keys))]).await?;
         let members = reads(&done).flat_map(|mut read| read.take_kvs());
         let uid = |key: &[u8]| String::from_utf8_lossy(key.get(group.members.len()..).unwrap_or_default()).into();
         Ok(members.map(|member| uid(member.key())).collect())
@@ -138,12 +138,12 @@ impl GroupStorage for EtcdGroups {
     async fn count(&self, name: &str) -> Result<usize, GroupError> {
         let group = self.group(name)?;
         let all = GetOptions::new().with_prefix().with_count_only();
-        Ok(count(&self.with(&group, vec![TxnOp::get(group.members.as_str(), Some(all))]).await?))
+        Ok(count(&self.with(Again::Harmless, &group, vec![TxnOp::get(group.members.as_str(), Some(all))]).await?))
     }
 
     async fn contains(&self, name: &str, uid: &str) -> Result<bool, GroupError> {
         let (group, member) = self.member(name, uid)?;
-        Ok(count(&self.with(&group, vec![counts(&member)]).await?) > 0)
+        Ok(count(&self.with(Again::Harmless, &group, vec![counts(&member)]).await?) > 0)
     }
 
     async fn add(&self, name: &str, uid: &str) -> Result<(), GroupError> {
@@ -156,7 +156,7 @@ impl GroupStorage for EtcdGroups {
                 .when([is_same, is_missing(&member)])
                 .and_then([TxnOp::put(member.as_str(), "", under(lease))])
                 .or_else([counts(&member)]);
-            match self.connection.transact(txn).await {
+            match self.connection.transact(Again::Differs, txn).await {
                 Ok(done) if done.succeeded() => return Ok(()),
                 Ok(done) if count(&done) > 0 => return Err(GroupError::AlreadyMember),
                 // The group is gone; there may be another by now.
@@ -173,7 +173,7 @@ impl GroupStorage for EtcdGroups {
             .when([exists(&member)])
             .and_then([TxnOp::delete(member.as_str(), None)])
             .or_else([counts(&group.key)]);
-        let done = self.connection.transact(txn).await?;
+        let done = self.connection.transact(Again::Differs, txn).await?;
         match done.succeeded() {
             true => Ok(()),
             false if count(&done) > 0 => Err(GroupError::NotMember),
@@ -183,12 +183,14 @@ impl GroupStorage for EtcdGroups {
 
     async fn remove_all(&self, name: &str) -> Result<(), GroupError> {
         let group = self.group(name)?;
-        self.with(&group, vec![delete_all(&group)]).await.map(drop)
+        self.with(Again::Harmless, &group, vec![delete_all(&group)]).await.map(drop)
     }
 
     async fn delete(&self, name: &str) -> Result<(), GroupError> {
         let group = self.group(name)?;
-        self.with(&group, vec![delete_all(&group), TxnOp::delete(group.key.as_str(), None)]).await.map(drop)
+        self.with(Again::Differs, &group, vec![delete_all(&group), TxnOp::delete(group.key.as_str(), None)])
+            .await
+            .map(drop)
     }
 
     async fn renew_ttl(&self, name: &str) -> Result<(), GroupError> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{
-    connection::Connection,
+    connection::{Again, Connection},
     failure::{Failure, Kind},
 };
 use crate::{KeptAlive, LeaseId};
@@ -12,14 +12,19 @@ const MAX_SECONDS: u64 = 9_000_000_000;
 impl Connection {
     pub(super) async fn grant(&self, ttl: Duration) -> Result<LeaseId, Failure> {
         let ttl = seconds(ttl);
-        let granted = self.request(move |mut client| async move { client.lease_grant(ttl, None).await }).await?;
+        // One that nobody hears of ends by itself.
+        let granted =
+            self.request(Again::Harmless, move |mut client| async move { client.lease_grant(ttl, None).await }).await?;
         Ok(LeaseId::new(granted.id()))
     }
 
     pub(super) async fn keep_alive(&self, lease: LeaseId) -> Result<KeptAlive, Failure> {
         let id = lease.get();
         // A stream per time: none that would have to be looked after.
-        match self.request(move |mut client| async move { client.lease_keep_alive(id).await.map(drop) }).await {
+        match self
+            .request(Again::Harmless, move |mut client| async move { client.lease_keep_alive(id).await.map(drop) })
+            .await
+        {
             Ok(()) => Ok(KeptAlive::Yes),
             Err(Failure { kind: Kind::NoLease, .. }) => Ok(KeptAlive::Lost),
             Err(failure) => Err(failure),
@@ -28,7 +33,10 @@ impl Connection {
 
     pub(super) async fn revoke(&self, lease: LeaseId) -> Result<(), Failure> {
         let id = lease.get();
-        match self.request(move |mut client| async move { client.lease_revoke(id).await.map(drop) }).await {
+        match self
+            .request(Again::Harmless, move |mut client| async move { client.lease_revoke(id).await.map(drop) })
+            .await
+        {
             // It is over, as was asked.
             Err(Failure { kind: Kind::NoLease, .. }) => Ok(()),
             result => result,

@@ -1,4 +1,13 @@
-use cereus_cluster::{BindingStorage, KeptAlive};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use cereus_cluster::{BindingStorage, GroupStorage, KeptAlive};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
 
@@ -159,4 +168,88 @@ async fn a_request_that_is_given_up_leaves_no_dead_connection() {
         timeout(Duration::from_millis(1000), etcd.grant(TTL)).await.unwrap().unwrap();
         service.resume();
     }
+}
+
+/// Stands before etcd and can break a connection under a request.
+struct Relay {
+    url: String,
+    breaks: Arc<AtomicBool>,
+}
+
+impl Relay {
+    async fn start(service: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (etcd, breaks) = (service.url().replace("http://", ""), Arc::new(AtomicBool::new(false)));
+        let is_to_break = Arc::clone(&breaks);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let upstream = TcpStream::connect(&etcd).await.unwrap();
+                tokio::spawn(relay(client, upstream, Arc::clone(&is_to_break)));
+            }
+        });
+        Self { url, breaks }
+    }
+
+    /// The next request of a client is the last of its connection, and etcd never sees it.
+    fn break_at_next(&self) {
+        self.breaks.store(true, Ordering::SeqCst);
+    }
+
+    fn has_broken(&self) -> bool {
+        !self.breaks.load(Ordering::SeqCst)
+    }
+}
+
+async fn relay(client: TcpStream, upstream: TcpStream, breaks: Arc<AtomicBool>) -> io::Result<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_etcd, mut to_etcd) = upstream.into_split();
+    let back = tokio::spawn(async move { tokio::io::copy(&mut from_etcd, &mut to_client).await });
+    let mut buf = vec![0; 64 << 10];
+    while let n @ 1.. = from_client.read(&mut buf).await? {
+        if has_request(&buf[..n]) && breaks.swap(false, Ordering::SeqCst) {
+            back.abort();
+            break;
+        }
+        to_etcd.write_all(&buf[..n]).await?;
+    }
+    Ok(())
+}
+
+/// If one of these frames of HTTP/2 is HEADERS: what else a client sends, it sends at any time.
+fn has_request(mut frames: &[u8]) -> bool {
+    while let [l2, l1, l0, kind, ..] = *frames {
+        if kind == 1 {
+            return true;
+        }
+        let len = u32::from_be_bytes([0, l2, l1, l0]) as usize;
+        frames = frames.get(9 + len..).unwrap_or_default();
+    }
+    false
+}
+
+/// A request that was sent on a connection that broke is sent again, unless the second answer would be another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_and_lost_is_sent_again_where_it_does_no_harm() {
+    let service = Server::start();
+    let relay = Relay::start(&service).await;
+    let etcd = Etcd::new([relay.url.clone()]);
+    let (bindings, groups) = (etcd.bindings(), etcd.groups());
+    let lease = etcd.grant(TTL).await.unwrap();
+
+    relay.break_at_next();
+    etcd.grant(TTL).await.unwrap();
+    assert!(relay.has_broken());
+    relay.break_at_next();
+    assert_eq!(etcd.keep_alive(lease).await, Ok(KeptAlive::Yes));
+    relay.break_at_next();
+    bindings.put("gate", &["u1".into()], "g1", lease).await.unwrap();
+    relay.break_at_next();
+    assert_eq!(bindings.get("gate", "u1").await, Ok(Some("g1".to_owned())));
+    assert!(relay.has_broken());
+
+    relay.break_at_next();
+    let lost = groups.create("room", None).await;
+    assert!(relay.has_broken() && lost.is_err(), "who knows whether it was done: {lost:?}");
+    groups.create("room", None).await.unwrap();
 }
