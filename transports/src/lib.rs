@@ -33,12 +33,12 @@ pub use endpoint::{Endpoint, Tcp, Transports};
 pub use proxy::ProxyHeader;
 pub use tap::{Tap, Tapped};
 #[cfg(feature = "tls")]
-pub use tls::{Tls, TlsConfig, TlsConfigError};
+pub use tls::{Tls, TlsClientConfig, TlsConfig, TlsConfigError};
 #[cfg(feature = "websocket")]
 pub use {
     http::Page,
     origin::{OriginError, Origins},
-    websocket::{WebSocket, WebSocketConfig},
+    websocket::{WebSocket, WebSocketClient, WebSocketClientConfig, WebSocketConfig},
 };
 
 /// A layer between a socket's bytes and the bytes of packets. It does no IO.
@@ -104,9 +104,12 @@ pub enum TransportError {
         /// The HTTP status.
         status: u16,
     },
-    /// This side does not serve the peer, and says why.
+    /// This side does not serve the peer, or the peer does not serve this side: why.
     #[error("refused: {0}")]
     Refused(String),
+    /// The peer is not who it should be.
+    #[error("not trusted: {0}")]
+    Untrusted(String),
     /// The peer ended the transport in an orderly way.
     #[error("the peer closed the transport")]
     Closed,

@@ -1,4 +1,4 @@
-//! TLS, the server's side: a layer around another transport.
+//! TLS: a layer around another transport.
 
 use std::{
     io::{self, BufRead, Write},
@@ -7,13 +7,15 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use rustls::ServerConnection;
+use rustls::{ClientConnection, Connection, ServerConnection, pki_types::ServerName};
 
 use crate::{Transport, TransportError};
 
 mod certificates;
+mod client;
 
 pub use certificates::{TlsConfig, TlsConfigError};
+pub use client::TlsClientConfig;
 
 /// TLS around another transport. It does no IO: records come in, records go out.
 ///
@@ -25,7 +27,7 @@ pub use certificates::{TlsConfig, TlsConfigError};
 #[derive(Debug)]
 pub struct Tls {
     inner: Box<dyn Transport>,
-    connection: Box<ServerConnection>,
+    connection: Box<Connection>,
     /// What the transport within wants to send.
     plain: BytesMut,
     /// Nothing more can be read.
@@ -40,7 +42,22 @@ impl Tls {
     /// The configuration cannot be used for a connection.
     pub fn new(config: &TlsConfig, inner: Box<dyn Transport>) -> Result<Self, TlsConfigError> {
         let connection = ServerConnection::new(Arc::clone(config.rustls())).map_err(TlsConfigError::Unusable)?;
-        Ok(Self { inner, connection: Box::new(connection), plain: BytesMut::new(), failed: false })
+        Ok(Self::around(inner, connection.into()))
+    }
+
+    /// A layer that begins the handshake with the server of this name, or at this address.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be one of a server.
+    pub fn client(config: &TlsClientConfig, server: &str, inner: Box<dyn Transport>) -> Result<Self, TlsConfigError> {
+        let name = ServerName::try_from(server.to_owned()).map_err(|_| TlsConfigError::Name(server.to_owned()))?;
+        let connection = ClientConnection::new(Arc::clone(config.rustls()), name).map_err(TlsConfigError::Unusable)?;
+        Ok(Self::around(inner, connection.into()))
+    }
+
+    fn around(inner: Box<dyn Transport>, connection: Connection) -> Self {
+        Self { inner, connection: Box::new(connection), plain: BytesMut::new(), failed: false }
     }
 
     /// Hands on what was deciphered.
@@ -91,7 +108,10 @@ impl Transport for Tls {
             let state = self.connection.process_new_packets();
             self.failed = state.is_err();
             let delivered = self.deliver(sink);
-            let state = state.map_err(|error| violated(&error))?;
+            let state = state.map_err(|error| match error {
+                rustls::Error::InvalidCertificate(why) => TransportError::Untrusted(why.to_string()),
+                error => violated(&error),
+            })?;
             delivered?;
             if state.peer_has_closed() {
                 self.failed = true;

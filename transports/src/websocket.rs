@@ -1,37 +1,21 @@
 //! WebSocket, the server's side (specification, section 1.7): one message is one packet.
 
-use std::{
-    io::{self, Cursor, Read, Write},
-    mem,
-    sync::Arc,
-};
+use std::{mem, sync::Arc};
 
-use bytes::{BufMut, BytesMut};
-use cereus_core::packet::{self, MAX_BODY_LEN, PacketHeader};
-use tungstenite::{
-    Error, Message,
-    protocol::{
-        CloseFrame, Role, WebSocketConfig as Settings, WebSocketContext,
-        frame::{
-            FrameHeader,
-            coding::{CloseCode, OpCode},
-        },
-    },
-};
+use bytes::BytesMut;
+use cereus_core::packet::{MAX_BODY_LEN, PacketHeader};
+use tungstenite::protocol::frame::coding::CloseCode;
 
+use self::open::{Open, Sizes};
 use crate::{
     Origins, Transport, TransportError,
     http::{self, Answer, Page},
 };
 
-/// How much tungstenite reads at once, and what a connection that receives holds at least.
-const READ_BUFFER: usize = 4096;
+mod client;
+mod open;
 
-/// The longest header of a frame.
-const MAX_FRAME_HEADER: usize = 14;
-
-/// The longest reason that fits into a close frame.
-const MAX_REASON: usize = 123;
+pub use client::{WebSocketClient, WebSocketClientConfig};
 
 /// What all WebSocket connections of a listener share.
 #[derive(Clone, Debug)]
@@ -59,6 +43,12 @@ impl Default for WebSocketConfig {
             pages: Vec::new(),
             origins: Origins::default(),
         }
+    }
+}
+
+impl WebSocketConfig {
+    const fn sizes(&self) -> Sizes {
+        Sizes { message: self.max_message_size, frame: self.max_frame_size }
     }
 }
 
@@ -125,7 +115,7 @@ impl WebSocket {
             self.state = State::Done(answer.bytes);
             return Err(TransportError::Answered { status: answer.status });
         }
-        self.state = State::Open(Box::new(Open { answer: answer.bytes, ..Open::default() }));
+        self.state = State::Open(Box::new(Open::server(answer.bytes)));
         Ok(wire.get(len.saturating_sub(before)..))
     }
 }
@@ -138,11 +128,11 @@ impl Transport for WebSocket {
         let State::Open(open) = &mut self.state else {
             return Err(TransportError::Closed);
         };
-        let Err((error, code)) = open.read(&self.config, wire, sink) else {
+        let Err((error, code)) = open.read(self.config.sizes(), wire, sink) else {
             return Ok(());
         };
         if let Some(code) = code {
-            open.close(&self.config, code, &error.to_string());
+            open.close(self.config.sizes(), code, &error.to_string());
         }
         self.state = State::Done(open.take_output());
         Err(error)
@@ -151,12 +141,7 @@ impl Transport for WebSocket {
     fn encode(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize) {
         match &mut self.state {
             State::Head(_) => {}
-            State::Open(open) => {
-                open.write_control(wire);
-                if open.can_write() {
-                    while wire.len() < limit && write_message(next, wire) {}
-                }
-            }
+            State::Open(open) => open.write(next, wire, limit),
             State::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
         }
     }
@@ -188,7 +173,7 @@ impl Transport for WebSocket {
             State::Head(_) => self.state = State::Done(Vec::new()),
             State::Open(open) => {
                 open.write_control(wire);
-                open.close(&self.config, CloseCode::Normal, "");
+                open.close(self.config.sizes(), CloseCode::Normal, "");
                 open.write_control(wire);
             }
             State::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
@@ -204,231 +189,7 @@ impl Transport for WebSocket {
     fn buffered(&self) -> usize {
         match &self.state {
             State::Head(bytes) | State::Done(bytes) => bytes.len(),
-            State::Open(open) => open.held + open.control.len(),
+            State::Open(open) => open.buffered(),
         }
-    }
-}
-
-/// The error, and the code of the close frame that it calls for.
-type Failure = (TransportError, Option<CloseCode>);
-
-/// What exists between the upgrade and the end.
-#[derive(Debug, Default)]
-struct Open {
-    /// The answer to the upgrade, until it is written.
-    answer: Vec<u8>,
-    /// The control frame that waits to be written.
-    control: Vec<u8>,
-    boundary: Boundary,
-    /// What came of the message that is not whole yet, at most.
-    held: usize,
-    /// Made when bytes arrive, dropped by `release`.
-    context: Option<Box<WebSocketContext>>,
-}
-
-impl Open {
-    fn read(&mut self, config: &WebSocketConfig, wire: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
-        if wire.is_empty() {
-            return Ok(());
-        }
-        let context = self.context.get_or_insert_with(|| new_context(config));
-        let mut pipe = Pipe { input: wire, control: &mut self.control };
-        let mut deliver = |message: &[u8]| {
-            self.held = 0;
-            deliver(message, sink)
-        };
-        loop {
-            match context.read(&mut pipe) {
-                Ok(Message::Binary(message)) => deliver(&message)?,
-                Ok(Message::Text(message)) => deliver(message.as_bytes())?,
-                Ok(Message::Close(_)) => {
-                    // The reply is in the pipe then; the result only says that this is the end.
-                    let _ = context.flush(&mut pipe);
-                    return Err((TransportError::Closed, None));
-                }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(failure(&error)),
-            }
-        }
-        self.boundary.feed(wire);
-        self.held = if self.boundary.is_clean() { 0 } else { self.held + wire.len() };
-        Ok(())
-    }
-
-    /// Leaves a close frame to be written, unless one was before.
-    fn close(&mut self, config: &WebSocketConfig, code: CloseCode, reason: &str) {
-        let context = self.context.get_or_insert_with(|| new_context(config));
-        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
-        let mut pipe = Pipe { input: &[], control: &mut self.control };
-        // Writing to the pipe cannot fail.
-        let _ = context.close(&mut pipe, Some(CloseFrame { code, reason: reason.into() }));
-    }
-
-    fn handle_eof(&self) -> Result<(), TransportError> {
-        if !self.can_write() {
-            return Ok(());
-        }
-        if !self.boundary.is_clean() {
-            return Err(TransportError::Protocol("the stream ended in the middle of a message".into()));
-        }
-        Err(TransportError::Closed)
-    }
-
-    /// No close frame was sent.
-    fn can_write(&self) -> bool {
-        self.context.as_ref().is_none_or(|context| context.can_write())
-    }
-
-    fn write_control(&mut self, wire: &mut BytesMut) {
-        wire.extend_from_slice(&mem::take(&mut self.answer));
-        wire.extend_from_slice(&self.control);
-        self.control.clear();
-    }
-
-    fn take_output(&mut self) -> Vec<u8> {
-        let mut output = mem::take(&mut self.answer);
-        output.append(&mut self.control);
-        output
-    }
-
-    fn release(&mut self) {
-        if self.can_write() && self.boundary.is_clean() {
-            self.context = None;
-        }
-        self.control.shrink_to_fit();
-    }
-}
-
-fn new_context(config: &WebSocketConfig) -> Box<WebSocketContext> {
-    let settings = Settings::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(config.max_message_size))
-        .max_frame_size(Some(config.max_frame_size.min(config.max_message_size)));
-    Box::new(WebSocketContext::new(Role::Server, Some(settings)))
-}
-
-fn deliver(message: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
-    packet::decode_exact(message).map_err(|error| (error.into(), Some(CloseCode::Protocol)))?;
-    sink(message);
-    Ok(())
-}
-
-fn failure(error: &Error) -> Failure {
-    let code = match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => return (TransportError::Closed, None),
-        Error::Capacity(_) => CloseCode::Size,
-        Error::Utf8(_) => CloseCode::Invalid,
-        _ => CloseCode::Protocol,
-    };
-    (TransportError::Protocol(error.to_string()), Some(code))
-}
-
-/// Appends one message with the next packet in it, if there is one.
-fn write_message(next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut) -> bool {
-    let start = wire.len();
-    let (head, mut head_len) = message_head(0);
-    wire.put_slice(&head[..head_len]);
-    if next(wire).is_none() {
-        wire.truncate(start);
-        return false;
-    }
-    let packet = start + head_len..wire.len();
-    let (head, needed) = message_head(packet.len());
-    if needed > head_len {
-        // Only packets over 125 bytes move, and nobody needs to know their length beforehand.
-        wire.put_bytes(0, needed - head_len);
-        wire.copy_within(packet, start + needed);
-        head_len = needed;
-    }
-    wire[start..start + head_len].copy_from_slice(&head[..head_len]);
-    true
-}
-
-/// The header of a whole, unmasked, binary message, and how many of these bytes it has.
-const fn message_head(len: usize) -> ([u8; 10], usize) {
-    const BINARY: u8 = 0x82;
-    let [a, b, c, d, e, f, g, h] = (len as u64).to_be_bytes();
-    match len {
-        0..=125 => ([BINARY, h, 0, 0, 0, 0, 0, 0, 0, 0], 2),
-        126..=0xffff => ([BINARY, 126, g, h, 0, 0, 0, 0, 0, 0], 4),
-        _ => ([BINARY, 127, a, b, c, d, e, f, g, h], 10),
-    }
-}
-
-/// What tungstenite takes for a socket. It writes nothing but control frames, each with one `write`, and only the latest
-/// of them counts: a pong answers the pings before it too, and a close frame is the last word.
-struct Pipe<'a> {
-    input: &'a [u8],
-    control: &'a mut Vec<u8>,
-}
-
-impl Read for Pipe<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.input.read(buf)
-    }
-}
-
-impl Write for Pipe<'_> {
-    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        self.control.clear();
-        self.control.extend_from_slice(frame);
-        Ok(frame.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Follows the frames, because tungstenite does not tell whether it holds a part of one.
-#[derive(Debug, Default)]
-struct Boundary {
-    /// The header as far as it came.
-    head: [u8; MAX_FRAME_HEADER],
-    head_len: usize,
-    payload_left: u64,
-    /// The last data frame was not the last of its message.
-    fragmented: bool,
-}
-
-impl Boundary {
-    /// Nothing of a message was received without the rest of it.
-    const fn is_clean(&self) -> bool {
-        self.head_len == 0 && self.payload_left == 0 && !self.fragmented
-    }
-
-    fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let skipped = self.payload_left.min(bytes.len() as u64);
-            self.payload_left -= skipped;
-            bytes = &bytes[skipped as usize..];
-            if !bytes.is_empty() {
-                bytes = self.feed_head(bytes);
-            }
-        }
-    }
-
-    fn feed_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let before = self.head_len;
-        let taken = bytes.len().min(MAX_FRAME_HEADER - before);
-        self.head_len += taken;
-        self.head[before..self.head_len].copy_from_slice(&bytes[..taken]);
-        let mut cursor = Cursor::new(&self.head[..self.head_len]);
-        let Ok(Some((header, len))) = FrameHeader::parse(&mut cursor) else {
-            // Incomplete. What is wrong with a header has ended the connection before.
-            return &[];
-        };
-        let used = (cursor.position() as usize).saturating_sub(before);
-        self.head_len = 0;
-        self.payload_left = len;
-        if matches!(header.opcode, OpCode::Data(_)) {
-            self.fragmented = !header.is_final;
-        }
-        &bytes[used.min(taken)..]
     }
 }

@@ -163,6 +163,12 @@ pub enum TlsConfigError {
         #[source]
         error: pem::Error,
     },
+    /// No certificate authority is known.
+    #[error("there are no certificate authorities to trust {0}")]
+    NoRoots(String),
+    /// This is no name that a certificate could be for.
+    #[error("`{0}` is neither the name of a server nor an address")]
+    Name(String),
     /// They cannot be used, or not with each other.
     #[error("the certificate chain and the private key cannot be used: {0}")]
     Unusable(#[source] rustls::Error),
