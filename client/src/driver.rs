@@ -356,6 +356,10 @@ impl<R: Runtime + Connector> Line<'_, R> {
             Some(CloseReason::HandshakeTimeout) => {
                 self.end(Disconnect::ConnectTimeout(self.driver.plan.connect_timeout), now);
             }
+            Some(CloseReason::PeerClosed) if self.open_since.is_none() => {
+                let why = "the server closed the connection without an answer to the handshake";
+                self.end(Disconnect::Unreachable(format!("{}: {why}", self.driver.plan.address)), now);
+            }
             Some(reason) => self.end(Disconnect::Ended(reason), now),
         }
     }

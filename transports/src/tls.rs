@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use rustls::{ClientConnection, Connection, ServerConnection, pki_types::ServerName};
+use rustls::{CertificateError, ClientConnection, Connection, ServerConnection, pki_types::ServerName};
 
 use crate::{Transport, TransportError};
 
@@ -109,7 +109,10 @@ impl Transport for Tls {
             self.failed = state.is_err();
             let delivered = self.deliver(sink);
             let state = state.map_err(|error| match error {
-                rustls::Error::InvalidCertificate(why) => TransportError::Untrusted(why.to_string()),
+                rustls::Error::InvalidCertificate(CertificateError::Other(why)) => {
+                    TransportError::Untrusted(why.0.to_string())
+                }
+                error @ rustls::Error::InvalidCertificate(_) => TransportError::Untrusted(error.to_string()),
                 error => violated(&error),
             })?;
             delivered?;
@@ -131,6 +134,9 @@ impl Transport for Tls {
     }
 
     fn handle_eof(&mut self) -> Result<(), TransportError> {
+        if self.connection.is_handshaking() && matches!(*self.connection, Connection::Client(_)) {
+            return Err(TransportError::Refused("the server closed in the middle of the TLS handshake".into()));
+        }
         self.inner.handle_eof()
     }
 
