@@ -1,0 +1,60 @@
+//! The command `cereus`: tools around servers of the Pitaya family.
+
+#![expect(clippy::print_stdout, reason = "it is a command")]
+
+mod connect;
+mod failure;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::failure::Failure;
+
+/// Tools around servers of the Pitaya family: Cereus, Pitaya, nano, pomelo.
+#[derive(Debug, Parser)]
+#[command(name = "cereus", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send one request and print its answer.
+    #[command(after_help = "Example:\n  cereus request tcp://localhost:3250 room.join '{\"name\": \"nina\"}'")]
+    Request(Box<connect::Request>),
+    /// Print what a shell needs to complete these commands.
+    #[command(after_help = "Example:\n  cereus completions bash > ~/.local/share/bash-completion/completions/cereus")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("cereus: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Request(request) => block_on(request.run()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs a command on all cores.
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Failed(format!("threads cannot be started: {error}")))?.block_on(command)
+}
