@@ -4,6 +4,7 @@
 
 mod connect;
 mod failure;
+mod load;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,10 @@ enum Command {
     /// Send one request and print its answer.
     #[command(after_help = "Example:\n  cereus request tcp://localhost:3250 room.join '{\"name\": \"nina\"}'")]
     Request(Box<connect::Request>),
+    #[command(
+        after_help = "Example:\n  cereus load tcp://localhost:3250 --route room.echo --body hello --rate 5000 --connections 200 --html report.html"
+    )]
+    Load(Box<load::Load>),
     /// Print what a shell needs to complete these commands.
     #[command(after_help = "Example:\n  cereus completions bash > ~/.local/share/bash-completion/completions/cereus")]
     Completions {
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Request(request) => block_on(request.run()),
+        Command::Load(load) => load.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,0 +1,137 @@
+//! What is measured, by many threads at once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+
+/// How exact a latency is: three digits.
+const DIGITS: u8 = 3;
+
+/// The longest that is told apart: an hour.
+const LONGEST: u64 = 3_600_000_000;
+
+/// How many places there are to write to, so that threads seldom meet.
+const SHARDS: usize = 64;
+
+/// What happened within some time.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    /// Latencies in microseconds, one histogram for each entry of the mix.
+    pub(super) latency: Vec<Histogram<u64>>,
+    /// How much later than it should a message was sent, in microseconds.
+    pub(super) lag: Histogram<u64>,
+    pub(super) sent: u64,
+    pub(super) answered: u64,
+    /// By code, or by what happened.
+    pub(super) errors: BTreeMap<String, u64>,
+    /// Bytes of bodies that came.
+    pub(super) bytes: u64,
+}
+
+pub(super) fn histogram() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "three digits are allowed")]
+    let mut histogram = Histogram::new(DIGITS).expect("three digits are allowed");
+    histogram.auto(true);
+    histogram
+}
+
+impl Sample {
+    pub(super) fn new(entries: usize) -> Self {
+        Self {
+            latency: (0..entries).map(|_| histogram()).collect(),
+            lag: histogram(),
+            sent: 0,
+            answered: 0,
+            errors: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (own, other) in self.latency.iter_mut().zip(&other.latency) {
+            // Both grow as they need to.
+            let _ = own.add(other);
+        }
+        let _ = self.lag.add(&other.lag);
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.bytes += other.bytes;
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.latency.iter_mut().for_each(Histogram::reset);
+        self.lag.reset();
+        (self.sent, self.answered, self.bytes) = (0, 0, 0);
+        self.errors.clear();
+    }
+
+    /// The latencies of all entries.
+    pub(super) fn all(&self) -> Histogram<u64> {
+        let mut all = histogram();
+        for histogram in &self.latency {
+            let _ = all.add(histogram);
+        }
+        all
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    pub(super) fn sent(&mut self, lag: Option<Duration>) {
+        self.sent += 1;
+        if let Some(lag) = lag {
+            let _ = self.lag.record(micros(lag));
+        }
+    }
+
+    pub(super) fn answered(&mut self, entry: usize, latency: Duration, bytes: usize) {
+        self.answered += 1;
+        self.bytes += bytes as u64;
+        let _ = self.latency[entry].record(micros(latency));
+    }
+
+    pub(super) fn failed_with(&mut self, code: &str) {
+        match self.errors.get_mut(code) {
+            Some(count) => *count += 1,
+            None => drop(self.errors.insert(code.to_owned(), 1)),
+        }
+    }
+}
+
+/// Rounded up: nothing takes no time.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1000)).unwrap_or(LONGEST).clamp(1, LONGEST)
+}
+
+/// Where all threads write.
+#[derive(Debug)]
+pub(super) struct Recorder(Vec<Mutex<Sample>>);
+
+impl Recorder {
+    pub(super) fn new(entries: usize) -> Self {
+        Self((0..SHARDS).map(|_| Mutex::new(Sample::new(entries))).collect())
+    }
+
+    /// What a connection writes.
+    pub(super) fn write(&self, connection: usize, write: impl FnOnce(&mut Sample)) {
+        // Nothing panics with the lock held.
+        write(&mut self.0[connection % SHARDS].lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What was written since the last time.
+    pub(super) fn take(&self, into: &mut Sample) {
+        for shard in &self.0 {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            into.add(&shard);
+            shard.clear();
+        }
+    }
+}
