@@ -378,7 +378,10 @@ impl<R: Runtime + Connector> Line<'_, R> {
         let before = self.out.len();
         {
             let mut inner = self.driver.shared.lock();
-            inner.handle_timeout(now, &mut deliveries);
+            // A heartbeat is the time to give back memory.
+            if inner.handle_timeout(now, &mut deliveries) {
+                self.transport.release();
+            }
             if inner.closing
                 && self.ending.is_none()
                 && let Some(connection) = &mut inner.connection

@@ -303,15 +303,19 @@ impl Inner {
         connection.into_iter().chain(self.deadline).min()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant, deliveries: &mut Vec<Delivery>) {
+    /// Returns whether the connection had something to do.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, deliveries: &mut Vec<Delivery>) -> bool {
+        let mut due = false;
         if let Some(connection) = &mut self.connection
             && connection.poll_timeout().is_some_and(|at| now >= at)
         {
             connection.handle_timeout(now);
+            due = true;
         }
         if self.deadline.is_some_and(|at| now >= at) {
             self.expire(now, deliveries);
         }
+        due
     }
 
     /// Gives up what is late. All is looked at, which is rare: at most once in the shortest timeout.
