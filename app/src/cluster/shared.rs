@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use event_listener::{Event, listener};
 
 use crate::{
     cluster::{Call, Cluster, DynBindings, DynBus, Forwards, Incoming, Settings, bindings::Bound},
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, RwLock},
 };
 
 /// What all parts of a running server know of the cluster.
