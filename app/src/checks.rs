@@ -24,6 +24,10 @@ use crate::{
     push::Content,
 };
 
+mod still;
+
+pub(crate) use still::Still;
+
 /// How often a thread may be interrupted where it would not wait by itself. More finds nothing more, and takes hours.
 const PREEMPTIONS: usize = 2;
 
@@ -40,7 +44,7 @@ pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     thread::Builder::new().stack_size(STACK).spawn(run).unwrap()
 }
 
@@ -219,6 +223,26 @@ fn who_has_ended_is_not_found() {
 }
 
 #[test]
+fn what_is_to_run_at_the_end_runs_or_is_refused() {
+    check(|| {
+        let server = server(|app| app);
+        let session = session(&server);
+        let ran = Arc::new(AtomicUsize::new(0));
+        let runs = Arc::clone(&ran);
+        let adding = on_thread(&session, move |session| {
+            let run = move || async move {
+                runs.fetch_add(1, Ordering::SeqCst);
+            };
+            block_on(session.on_close(run)).is_ok()
+        });
+        server.sessions().remove(&session);
+        block_on(server.after_close((*session).clone()));
+        let added = adding.join().unwrap();
+        assert_eq!(ran.load(Ordering::SeqCst), usize::from(added));
+    });
+}
+
+#[test]
 fn who_took_a_name_over_keeps_it() {
     check(|| {
         let server = server(|app| app);
@@ -276,6 +300,17 @@ fn who_drains_sees_the_last_session_end() {
         server.drain();
         block_on(server.all_sessions_ended());
         ending.join().unwrap();
+    });
+}
+
+#[test]
+fn who_waits_for_the_stop_sees_it() {
+    check(|| {
+        let server = server(|app| app);
+        let waiting = server.clone();
+        let waiting = spawn(move || block_on(waiting.stopping()));
+        server.shutdown();
+        waiting.join().unwrap();
     });
 }
 

@@ -10,6 +10,9 @@ use crate::{BuildError, Error, Session};
 
 mod bindings;
 mod call;
+#[cfg(loom)]
+#[cfg(test)]
+mod checks;
 mod drivers;
 mod forward;
 mod incoming;

@@ -93,7 +93,8 @@
 mod app;
 mod body;
 mod build_error;
-#[cfg(all(test, loom))]
+#[cfg(loom)]
+#[cfg(test)]
 mod checks;
 mod cluster;
 mod context;

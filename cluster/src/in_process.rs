@@ -2,7 +2,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -13,6 +13,7 @@ use crate::{
     Address, Bus, BusError, BusEvent, BusEvents, CallId, Changes, KeptAlive, LeaseId, Registry, RegistryError,
     RegistryEvent, ReplyTo, ServerInfo, Transmit, Undelivered,
     queue::{self, Receiver, Sender},
+    sync::{Mutex, MutexGuard, RwLock},
 };
 
 /// A bus and a registry inside one process: any number of clusters, each with any number of servers, no service.
@@ -393,3 +394,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics with the lock held.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(loom)]
+#[cfg(test)]
+mod checks;

@@ -9,6 +9,9 @@
 mod background;
 mod bus;
 mod calls;
+#[cfg(loom)]
+#[cfg(test)]
+mod checks;
 #[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(feature = "grpc")]
@@ -24,6 +27,8 @@ mod queue;
 mod registration;
 mod registry;
 mod server;
+#[cfg(any(feature = "nats", all(test, loom)))]
+mod signals;
 mod storage;
 mod sync;
 mod table;

@@ -1,6 +1,9 @@
 use alloc::{boxed::Box, sync::Arc};
 
 use bytes::{BufMut, Bytes};
+#[cfg(all(test, loom))]
+use checks::OnceBox;
+#[cfg(not(all(test, loom)))]
 use once_cell::race::OnceBox;
 
 use crate::{
@@ -166,3 +169,7 @@ pub(crate) fn push_head(
     };
     Ok(Head { kind: MessageType::Push, error: false, compressed, id: MessageId::NONE, route })
 }
+
+#[cfg(loom)]
+#[cfg(test)]
+mod checks;

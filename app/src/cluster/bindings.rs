@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use cereus_cluster::{Address, Addressing, KeptAlive, Kind, LeaseId, StorageError, protos::BindMsg};
@@ -15,6 +15,7 @@ use crate::{
     Error,
     cluster::Shared,
     serve::{sleep, timeout},
+    sync::{Mutex, MutexGuard},
 };
 
 /// The users that are bound here, and how many sessions each has.
@@ -54,7 +55,7 @@ impl Bound {
         free
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics with the lock held.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use event_listener::{Event, listener};
 
 use crate::{
     cluster::{Call, Cluster, DynBindings, DynBus, Forwards, Incoming, Settings, bindings::Bound},
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, RwLock},
 };
 
 /// What all parts of a running server know of the cluster.
@@ -239,10 +239,15 @@ impl Shared {
     }
 
     pub(crate) async fn wait_until(&self, holds: impl Fn(&Facts) -> bool) {
+        self.retry(|| holds(&self.facts()).then_some(())).await;
+    }
+
+    /// Tries something until it succeeds: again whenever something happened, or the bus took something.
+    pub(crate) async fn retry<T>(&self, attempt: impl Fn() -> Option<T>) -> T {
         loop {
             listener!(self.changed => changed);
-            if holds(&self.facts()) {
-                return;
+            if let Some(done) = attempt() {
+                return done;
             }
             changed.await;
         }
@@ -268,6 +273,8 @@ impl Shared {
     pub(crate) fn drive(&self, now: Instant, input: impl FnOnce(&mut ClusterNode), output: &mut Output) {
         let mut wakers = Vec::new();
         let mut state = self.lock();
+        // What had to wait for the bus goes out here and nowhere else.
+        let queued = state.node.queued_bytes();
         input(&mut state.node);
         while let Some(event) = state.node.poll_event() {
             if let Some(event) = self.note(&mut state, event, &mut wakers) {
@@ -278,10 +285,14 @@ impl Shared {
             output.commands.push(command);
         }
         self.flush(&mut state, false);
+        let has_more_room = state.node.queued_bytes() < queued;
         state.armed = state.node.poll_timeout();
         output.wake_at = state.armed.map(|at| at.max(now));
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+        if has_more_room {
+            self.changed.notify(usize::MAX);
+        }
     }
 
     /// What of an event concerns only this; the rest is handed on.
@@ -314,12 +325,6 @@ impl Shared {
         }
         self.changed.notify(usize::MAX);
         Some(event)
-    }
-
-    /// Waits until the bus took something.
-    pub(crate) async fn room(&self) {
-        listener!(self.changed => changed);
-        changed.await;
     }
 
     /// The task that is to be woken when there is something for it to do.

@@ -79,14 +79,12 @@ impl Remote {
     }
 
     pub(super) async fn push_wait(&self, session: &Session, route: &Route, push: Content) -> Result<(), PushError> {
-        loop {
-            match self.push(session, route, push.clone()) {
-                Err(PushError::Full) => {}
-                result => return result,
-            }
-            let (shared, _) = self.reach(session)?;
-            shared.room().await;
-        }
+        let (shared, _) = self.reach(session)?;
+        let attempt = || match self.push(session, route, push.clone()) {
+            Err(PushError::Full) => None,
+            result => Some(result),
+        };
+        shared.retry(attempt).await
     }
 
     fn rpc(&self, session: &Session) -> Rpc {

@@ -9,7 +9,7 @@ use super::{
     events::Events,
     running::{Needed, Running},
     settings::Plan,
-    signals::Signals,
+    signals::{Log, Signals},
 };
 use crate::{BusError, names};
 
@@ -64,9 +64,10 @@ const REFUSED: &str = "it was reached, but delivers nothing: look at its log, an
 
 async fn client(plan: &Plan, signals: &Arc<Signals>) -> Result<Client, ConnectError> {
     let (events, delays, waiting) = (Arc::clone(signals), plan.delays, Arc::clone(signals));
-    let options = plan.options.clone();
+    let (options, log) = (plan.options.clone(), Log::default());
     let options = options.event_callback(move |event| {
-        events.handle(&event);
+        log.write(&event);
+        events.raise(|raised| raised.note(&event));
         future::ready(())
     });
     let options = options.reconnect_delay_callback(move |attempt| {

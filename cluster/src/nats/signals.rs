@@ -1,32 +1,17 @@
 use std::{
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::{Context, Waker},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use async_nats::{ClientError, Event};
 use tokio::time::Instant;
 
-use crate::BusEvent;
+use crate::{BusEvent, signals};
 
-/// What the events have to look at, other than messages on the subscriptions that they poll themselves; wakes them.
-///
-/// It is touched by wakers: nothing is called with the lock held.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    inner: Mutex<Inner>,
-    dropped: Limit,
-    refused: Limit,
-    unreachable: Limit,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    raised: Raised,
-    ended: bool,
-    waker: Option<Waker>,
-}
+/// What the events have to look at, other than messages on the subscriptions that they poll themselves; wakes them. Ended
+/// when nobody needs the connection any more.
+pub(crate) type Signals = signals::Signals<Raised>;
 
 /// What happened since it was looked at last.
 #[derive(Debug, Default)]
@@ -43,38 +28,25 @@ pub(crate) struct Raised {
     pub(crate) lame_duck: bool,
 }
 
-impl Signals {
-    pub(crate) fn raise(&self, change: impl FnOnce(&mut Raised)) {
-        let mut inner = self.lock();
-        change(&mut inner.raised);
-        let waker = inner.waker.take();
-        drop(inner);
-        waker.into_iter().for_each(Waker::wake);
-    }
-
-    /// Swaps in what happened for an empty `raised`. The task is woken when anything else happens. Returns whether
-    /// nobody needs the connection any more.
-    pub(crate) fn take(&self, raised: &mut Raised, cx: &Context<'_>) -> bool {
-        let mut inner = self.lock();
-        mem::swap(&mut inner.raised, raised);
-        if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            inner.waker = Some(cx.waker().clone());
-        }
-        inner.ended
-    }
-
-    /// Nobody needs the connection any more.
-    pub(crate) fn end(&self) {
-        self.lock().ended = true;
-        self.raise(|_| ());
-    }
-
-    pub(crate) fn is_ended(&self) -> bool {
-        self.lock().ended
-    }
-
+impl Raised {
     /// Takes in what the library tells.
-    pub(crate) fn handle(&self, event: &Event) {
+    pub(crate) fn note(&mut self, event: &Event) {
+        self.link = true;
+        self.down |= *event == Event::Disconnected;
+        self.lame_duck |= *event == Event::LameDuckMode;
+    }
+}
+
+/// What of that is for those who read logs.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    dropped: Limit,
+    refused: Limit,
+    unreachable: Limit,
+}
+
+impl Log {
+    pub(crate) fn write(&self, event: &Event) {
         match event {
             Event::SlowConsumer(_) => self.dropped.log(|before| {
                 tracing::warn!(before, "messages from NATS are dropped: this server does not keep up with them");
@@ -90,16 +62,6 @@ impl Signals {
             }),
             _ => {}
         }
-        self.raise(|raised| {
-            raised.link = true;
-            raised.down |= *event == Event::Disconnected;
-            raised.lame_duck |= *event == Event::LameDuckMode;
-        });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing panics with the lock held.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

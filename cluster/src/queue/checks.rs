@@ -5,15 +5,7 @@ use std::future::poll_fn;
 use loom::{future::block_on, thread};
 
 use super::{Receiver, bounded};
-
-/// How often a thread may be interrupted where it would not wait by itself.
-const PREEMPTIONS: usize = 2;
-
-fn check(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
-    builder.check(model);
-}
+use crate::checks::check;
 
 fn receive(receiver: &Receiver<char>) -> Option<char> {
     block_on(poll_fn(|cx| receiver.poll_recv(cx)))

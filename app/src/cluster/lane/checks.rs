@@ -1,84 +1,22 @@
 //! Jobs that come while their lane runs empty: `bash .ci/loom`.
 
 use std::{
-    convert::Infallible,
-    future::{self, Future, poll_fn},
-    io,
-    net::SocketAddr,
+    future::{self, poll_fn},
     sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
+    task::{Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
-use cereus_core::Instant;
-use cereus_transports::rt::{ByteStream, Listener, Runtime, Timer};
 use loom::future::block_on;
 
 use super::{Guard, Job, Lane, LaneKey};
 use crate::{
     App, Error, Server,
-    checks::{check, on_thread},
+    checks::{Still, check, on_thread},
     cluster::Incoming,
     handler::Reply,
 };
-
-/// A runtime whose time stands still.
-#[derive(Clone, Debug)]
-struct Still;
-
-impl Runtime for Still {
-    type Timer = Self;
-    type Listener = NoSocket;
-
-    fn spawn(&self, _: impl Future<Output = ()> + Send + 'static) {}
-
-    fn timer(&self) -> Self {
-        Self
-    }
-
-    fn now(&self) -> Instant {
-        Instant::EPOCH
-    }
-
-    async fn bind(&self, _: SocketAddr) -> io::Result<NoSocket> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-impl Timer for Still {
-    fn poll_until(&mut self, _: Instant, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
-}
-
-struct NoSocket(Infallible);
-
-impl Listener for NoSocket {
-    type Stream = Self;
-
-    async fn accept(&mut self) -> io::Result<(Self, SocketAddr)> {
-        match self.0 {}
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self.0 {}
-    }
-}
-
-impl ByteStream for NoSocket {
-    fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.0 {}
-    }
-
-    fn poll_write(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0 {}
-    }
-
-    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-}
 
 struct World {
     server: Server,
@@ -128,7 +66,7 @@ impl World {
                 queue,
                 concurrency: self.concurrency,
                 running: Vec::new(),
-                runtime: Still,
+                runtime: Still::default(),
                 server: self.server.clone(),
             });
         }
