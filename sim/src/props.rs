@@ -4,6 +4,7 @@
 
 mod client;
 mod cluster;
+mod driven;
 mod node;
 mod script;
 mod server;

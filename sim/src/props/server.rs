@@ -4,21 +4,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cereus_core::{
     ClientConfig, ClientConnection, ClientEvent, CloseReason, Compression, EncodedPush, FullPolicy, HandshakeResponse,
     Instant, Message, MessageId, MessageType, Route, RouteDictionary, SendError, ServerConfig, ServerConnection,
     ServerEvent,
-    packet::{self, PacketHeader, PacketType},
+    packet::{PacketHeader, PacketType},
 };
 
 use super::{
-    MAX_INFLATED, Script, body, dictionary, encode_packet, is_peers_doing, route_of, script::operations, too_long,
+    MAX_INFLATED, Script, body, dictionary,
+    driven::{Driven, MAX_PACKET, MAX_QUEUED, MAX_WAITING, flood, tenths},
+    encode_packet, route_of,
+    script::operations,
+    too_long,
 };
-
-const MAX_PACKET: usize = 2 << 10;
-const MAX_WAITING: usize = 512;
-const MAX_QUEUED: usize = 2 << 10;
 
 operations! {
     /// One thing that is done to a server connection.
@@ -105,11 +105,10 @@ enum Phase {
 
 #[derive(Debug)]
 struct Driver {
-    server: ServerConnection,
+    server: Driven<ServerConnection>,
     config: Arc<ServerConfig>,
     /// Reads everything that is sent.
     client: ClientConnection,
-    now: Instant,
     phase: Phase,
     native: bool,
     /// Pushes of before a second handshake may still be on their way.
@@ -118,11 +117,6 @@ struct Driver {
     pending: Vec<MessageId>,
     /// Answers that were accepted and not sent: id, error, length.
     answers: VecDeque<(MessageId, bool, usize)>,
-    /// The ends that this driver has asked for.
-    asked: Vec<CloseReason>,
-    was_closed: bool,
-    told: bool,
-    longest_input: usize,
     longest_output: usize,
 }
 
@@ -132,36 +126,30 @@ impl Driver {
         let config = CONFIGS[usize::from(settings)].clone();
         let now = Instant::EPOCH;
         Self {
-            server: ServerConnection::new(config.clone(), now),
+            server: Driven::new(ServerConnection::new(config.clone(), now)),
             client: ClientConnection::new(ClientConfig::default(), now),
             // Long enough for any kick.
             longest_output: 64,
             config,
-            now,
             phase: Phase::Start,
             native: false,
             was_browser: false,
             max_pending,
             pending: Vec::new(),
             answers: VecDeque::new(),
-            asked: Vec::new(),
-            was_closed: false,
-            told: false,
-            longest_input: 0,
         }
     }
 
     fn apply(&mut self, op: &ServerOp) {
         match op {
-            ServerOp::Input(bytes) => self.input(bytes),
-            ServerOp::Packet(kind, body) => self.input(&encode_packet(*kind, body)),
-            ServerOp::Flood(kind, kibibytes) => self.flood(*kind, usize::from(*kibibytes) << 10),
-            ServerOp::Eof => self.server.handle_eof(self.now),
-            ServerOp::Wait(tenths) => self.wait(Duration::from_millis(u64::from(*tenths % 1000) * 100)),
-            ServerOp::Oversleep(tenths) => {
-                self.now = self.now + Duration::from_millis(u64::from(*tenths) * 100);
-                self.meet_deadline();
+            ServerOp::Input(bytes) => self.server.input(bytes),
+            ServerOp::Packet(kind, body) => self.server.input(&encode_packet(*kind, body)),
+            ServerOp::Flood(kind, kibibytes) => {
+                flood(*kind, b"\x02\x03a.bflood", *kibibytes).for_each(|burst| self.server.input(&burst));
             }
+            ServerOp::Eof => self.server.eof(),
+            ServerOp::Wait(time) => self.server.wait(tenths(*time % 1000)),
+            ServerOp::Oversleep(time) => self.server.oversleep(tenths(*time)),
             ServerOp::Poll(count) => {
                 for _ in 0..*count {
                     self.poll();
@@ -170,9 +158,9 @@ impl Driver {
             ServerOp::Accept => self.accept(),
             ServerOp::Reject => {
                 if self.phase == Phase::Deciding {
-                    self.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
+                    self.server.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
                 }
-                self.server.reject(self.now);
+                self.server.machine.reject(self.server.now);
             }
             ServerOp::Respond(which, len) => self.respond(*which, false, (*len).into()),
             ServerOp::RespondError(which, len) => self.respond(*which, true, (*len).into()),
@@ -180,7 +168,7 @@ impl Driver {
             ServerOp::Push(route, len) => {
                 let (route, body) = (route_of(*route), body((*len).into()));
                 self.longest_output = self.longest_output.max(body.len() + 64);
-                let result = self.server.push(&route, body.clone());
+                let result = self.server.machine.push(&route, body.clone());
                 self.pushed(result, &route, &body);
             }
             ServerOp::PushEncoded(route, len) => {
@@ -189,7 +177,7 @@ impl Driver {
                 match EncodedPush::new(&self.config, &route, body.clone()) {
                     Ok(push) => {
                         assert_eq!((push.route(), push.body()), (&route, &body));
-                        let result = self.server.push_encoded(push);
+                        let result = self.server.machine.push_encoded(push);
                         self.pushed(result, &route, &body);
                     }
                     Err(error) => assert_eq!(Some(error), too_long(&route)),
@@ -197,16 +185,8 @@ impl Driver {
             }
             ServerOp::PushForeign => self.push_foreign(),
             ServerOp::Kick(with_reason) => self.kick(with_reason.then_some("a \"reason\"")),
-            ServerOp::Close => {
-                self.asked.push(CloseReason::Local);
-                self.server.close(self.now);
-                assert!(self.server.is_closed(), "closing does not close");
-            }
-            ServerOp::Abort => {
-                self.asked.push(CloseReason::Transport);
-                self.server.abort(CloseReason::Transport);
-                assert!(self.server.is_closed(), "aborting does not close");
-            }
+            ServerOp::Close => self.server.close(),
+            ServerOp::Abort => self.server.abort(),
             ServerOp::Transmit(count) => {
                 for _ in 0..*count {
                     let _ = self.transmit();
@@ -215,48 +195,16 @@ impl Driver {
         }
     }
 
-    /// Reads the socket, if that is wanted.
-    fn input(&mut self, bytes: &[u8]) {
-        if self.server.wants_input() {
-            self.longest_input = self.longest_input.max(bytes.len());
-            self.server.handle_input(bytes, self.now);
-        }
-    }
-
-    fn flood(&mut self, kind: u8, bytes: usize) {
-        let packet = encode_packet(kind, b"\x02\x03a.bflood");
-        let burst = packet.repeat(1 + (1 << 10) / packet.len());
-        for _ in 0..bytes / burst.len() {
-            self.input(&burst);
-        }
-    }
-
-    fn wait(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        while let Some(deadline) = self.server.poll_timeout().filter(|deadline| *deadline <= end) {
-            self.now = deadline.max(self.now);
-            self.meet_deadline();
-        }
-        self.now = end;
-    }
-
-    fn meet_deadline(&mut self) {
-        self.server.handle_timeout(self.now);
-        if let Some(deadline) = self.server.poll_timeout() {
-            assert!(deadline > self.now, "{deadline:?} was met at {:?} and is still there", self.now);
-        }
-    }
-
     /// Polls one event, if there is room for what it may lead to. Returns whether there was one.
     fn poll(&mut self) -> bool {
-        if !self.server.has_room() && !self.server.is_closed() {
+        if !self.server.machine.has_room() && !self.server.machine.is_closed() {
             return false;
         }
-        let was_closed = self.server.is_closed();
-        let event = self.server.poll_event();
+        let was_closed = self.server.machine.is_closed();
+        let event = self.server.machine.poll_event();
         match &event {
-            Some(ServerEvent::Closed(reason)) => self.closed(reason),
-            _ if was_closed => assert!(self.told && event.is_none(), "{event:?} where `Closed` should be"),
+            Some(ServerEvent::Closed(reason)) => self.server.closed(reason),
+            _ if was_closed => assert!(self.server.told && event.is_none(), "{event:?} where `Closed` should be"),
             Some(ServerEvent::Handshake(request)) => {
                 assert!(matches!(self.phase, Phase::Start | Phase::Accepted | Phase::Working), "{:?}", self.phase);
                 (self.phase, self.native) = (Phase::Deciding, request.inflates());
@@ -273,23 +221,16 @@ impl Driver {
             }
             Some(ServerEvent::Notify { .. }) => assert_eq!(self.phase, Phase::Working),
             Some(event) => panic!("an event that nobody knows: {event:?}"),
-            None => assert!(!self.server.is_closed(), "the connection closed and does not tell"),
+            None => assert!(!self.server.machine.is_closed(), "the connection closed and does not tell"),
         }
         event.is_some()
     }
 
-    fn closed(&mut self, reason: &CloseReason) {
-        assert!(!self.told, "closed twice");
-        assert!(self.server.is_closed(), "told to be closed and it is not");
-        assert!(is_peers_doing(reason) || self.asked.contains(reason), "closed for no reason: {reason:?}");
-        self.told = true;
-    }
-
     fn accept(&mut self) {
-        let queued = self.server.queued();
-        self.server.accept(self.now);
-        self.longest_output = self.longest_output.max(self.server.queued() - queued);
-        if self.phase == Phase::Deciding && !self.server.is_closed() {
+        let queued = self.server.machine.queued();
+        self.server.machine.accept(self.server.now);
+        self.longest_output = self.longest_output.max(self.server.machine.queued() - queued);
+        if self.phase == Phase::Deciding && !self.server.machine.is_closed() {
             self.phase = Phase::Accepted;
         }
     }
@@ -305,7 +246,7 @@ impl Driver {
     fn respond_to(&mut self, id: MessageId, error: bool, len: usize) {
         let expected = match self.pending.iter().position(|pending| *pending == id) {
             _ if error && len == 0 => Err(SendError::EmptyError),
-            _ if self.server.is_closed() => Err(SendError::Closed),
+            _ if self.server.machine.is_closed() => Err(SendError::Closed),
             None => Err(SendError::NotPending(id)),
             Some(at) => {
                 self.pending.remove(at);
@@ -315,8 +256,8 @@ impl Driver {
         };
         self.longest_output = self.longest_output.max(len + 64);
         let answered = match error {
-            true => self.server.respond_error(id, body(len)),
-            false => self.server.respond(id, body(len)),
+            true => self.server.machine.respond_error(id, body(len)),
+            false => self.server.machine.respond(id, body(len)),
         };
         assert_eq!(answered, expected, "the answer to {id}");
     }
@@ -324,7 +265,7 @@ impl Driver {
     /// Why a push cannot be sent, whatever it is.
     fn push_refused(&self) -> Option<SendError> {
         match self.phase {
-            _ if self.was_closed => Some(SendError::Closed),
+            _ if self.server.was_closed => Some(SendError::Closed),
             Phase::Start | Phase::Deciding => Some(SendError::NotConnected),
             Phase::Accepted | Phase::Working => None,
             Phase::Kicked => Some(SendError::Closed),
@@ -338,8 +279,8 @@ impl Driver {
             (result, Some(error)) => assert_eq!(result, Err(error)),
             (Ok(()), None) => {}
             (Err(SendError::QueueFull(_)), None) => {
-                self.asked.push(CloseReason::SlowPeer);
-                assert!(self.server.is_closed(), "the queue is full and the connection goes on");
+                self.server.asked.push(CloseReason::SlowPeer);
+                assert!(self.server.machine.is_closed(), "the queue is full and the connection goes on");
             }
             (Err(error), None) => panic!("a push was refused: {error}"),
         }
@@ -348,19 +289,19 @@ impl Driver {
     fn push_foreign(&mut self) {
         let push = EncodedPush::new(&ServerConfig::default(), &route_of(0), "x").expect("it is short");
         let expected = self.push_refused().unwrap_or(SendError::OtherConfig);
-        assert_eq!(self.server.push_encoded(push), Err(expected));
+        assert_eq!(self.server.machine.push_encoded(push), Err(expected));
     }
 
     fn kick(&mut self, reason: Option<&str>) {
-        self.server.kick(reason, self.now);
+        self.server.machine.kick(reason, self.server.now);
         match self.phase {
-            _ if self.was_closed => {}
-            Phase::Start | Phase::Deciding => self.asked.push(CloseReason::Local),
+            _ if self.server.was_closed => {}
+            Phase::Start | Phase::Deciding => self.server.asked.push(CloseReason::Local),
             _ => {
-                self.asked.push(CloseReason::Kicked);
+                self.server.asked.push(CloseReason::Kicked);
                 self.phase = Phase::Kicked;
                 assert_eq!(
-                    self.server.is_closed(),
+                    self.server.machine.is_closed(),
                     self.pending.is_empty(),
                     "a kick waits for the answers, and only for them"
                 );
@@ -368,27 +309,24 @@ impl Driver {
         }
     }
 
-    fn transmit(&mut self) -> Option<usize> {
-        let mut sent = BytesMut::new();
-        let len = self.server.poll_transmit(&mut sent);
-        assert_eq!(len.unwrap_or(0), sent.len(), "another length was told than written");
-        len?;
-        let (header, body) = packet::decode_exact(&sent).expect("exactly one packet is transmitted at a time");
-        match header.kind {
-            PacketType::Data => self.sent_message(Bytes::copy_from_slice(body)),
+    fn transmit(&mut self) -> Option<()> {
+        let (kind, packet) = self.server.transmit()?;
+        let body = packet.slice(PacketHeader::LEN..);
+        match kind {
+            PacketType::Data => self.sent_message(body),
             PacketType::Heartbeat => assert!(body.is_empty()),
             PacketType::Kick => assert_eq!(body.is_empty(), self.native, "browsers are told a reason, others are not"),
             PacketType::Handshake => {}
             kind => panic!("a server sends no {kind:?}"),
         }
-        self.client.handle_input(&sent, Instant::EPOCH);
+        self.client.handle_input(&packet, Instant::EPOCH);
         while let Some(event) = self.client.poll_event() {
             assert!(
                 !matches!(event, ClientEvent::Closed(CloseReason::Protocol(_))),
                 "no client understands: {event:?}"
             );
         }
-        len
+        Some(())
     }
 
     fn sent_message(&mut self, bytes: Bytes) {
@@ -407,20 +345,17 @@ impl Driver {
 
     /// What holds after every step.
     fn check(&mut self) {
-        let closed = self.server.is_closed();
-        assert!(closed || !self.was_closed, "a closed connection is open again");
+        let (most, closed) = (self.server.check(), self.server.was_closed);
         if closed {
             self.pending.clear();
         }
-        self.was_closed = closed;
-        assert_eq!(self.server.pending_requests(), self.pending.len());
-        assert!(closed || self.server.poll_timeout().is_some(), "no deadline: a silent peer stays for ever");
+        assert_eq!(self.server.machine.pending_requests(), self.pending.len());
+        assert!(closed || self.server.machine.poll_timeout().is_some(), "no deadline: a silent peer stays for ever");
 
-        let (queued, held) = (self.server.queued(), self.server.buffered());
+        let (queued, held) = (self.server.machine.queued(), self.server.machine.buffered());
         let received = held - queued;
-        assert_eq!(self.server.has_room(), queued < MAX_QUEUED);
-        let most = MAX_WAITING + PacketHeader::LEN + MAX_PACKET + self.longest_input;
-        assert!(received <= if closed { 0 } else { most }, "{received} received bytes are held");
+        assert_eq!(self.server.machine.has_room(), queued < MAX_QUEUED);
+        assert!(received <= most, "{received} received bytes are held");
         // Pushes and answers have a budget each; answers to what was given out, one handshake and a kick come on top.
         let most = 2 * MAX_QUEUED + (self.max_pending + 3) * self.longest_output;
         assert!(queued <= most, "{queued} bytes wait to be sent");
@@ -441,31 +376,25 @@ impl Driver {
             }
             self.check();
         }
-        assert!(self.server.wants_input(), "everything was polled and answered, and no input is wanted");
+        assert!(self.server.machine.wants_input(), "everything was polled and answered, and no input is wanted");
         // Three heartbeats of silence; the one before may be needed to see that input is wanted again.
-        self.wait(self.config.heartbeat() * 4);
-        assert!(self.server.is_closed(), "a silent peer stays");
+        self.server.wait(self.config.heartbeat() * 4);
+        assert!(self.server.machine.is_closed(), "a silent peer stays");
         self.poll();
-        assert!(self.told, "the connection closed and does not tell");
+        assert!(self.server.told, "the connection closed and does not tell");
         self.after_the_end();
     }
 
     /// Nothing has an effect any more.
     fn after_the_end(&mut self) {
         while self.transmit().is_some() {}
-        let now = self.now + self.config.heartbeat();
-        self.server.handle_input(b"\x03\0\0\0", now);
-        self.server.handle_timeout(now);
-        self.server.handle_eof(now);
-        self.server.accept(now);
-        self.server.kick(None, now);
-        self.server.close(now);
-        self.server.abort(CloseReason::Transport);
-        assert_eq!(self.server.push(&route_of(0), "x"), Err(SendError::Closed));
-        assert_eq!(self.server.respond(MessageId::new(1), "x"), Err(SendError::Closed));
-        assert_eq!(self.server.poll_event(), None, "an event after the end");
-        assert_eq!((self.transmit(), self.server.poll_timeout()), (None, None));
-        assert_eq!(self.server.buffered(), 0, "bytes are held after the end");
+        let now = self.server.now + self.config.heartbeat();
+        self.server.machine.accept(now);
+        self.server.machine.kick(None, now);
+        assert_eq!(self.server.machine.push(&route_of(0), "x"), Err(SendError::Closed));
+        assert_eq!(self.server.machine.respond(MessageId::new(1), "x"), Err(SendError::Closed));
+        self.server.after_the_end(now);
+        assert_eq!(self.server.machine.poll_event(), None, "an event after the end");
     }
 }
 
