@@ -24,7 +24,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 operations! {
     /// One thing that is done to a client connection.
-    pub enum ClientOp {
+    pub enum ClientOp: u8 {
         /// The server sends these bytes.
         0 Input(bytes: Bytes),
         /// The server sends a whole packet: type and body.

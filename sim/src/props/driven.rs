@@ -51,6 +51,8 @@ connection! {
 pub(super) struct Driven<C> {
     pub(super) machine: C,
     pub(super) now: Instant,
+    /// The latest time that the machine was told.
+    pub(super) heard: Instant,
     /// The ends that were asked for.
     pub(super) asked: Vec<CloseReason>,
     /// As of the last check.
@@ -63,19 +65,27 @@ pub(super) struct Driven<C> {
 impl<C: Connection> Driven<C> {
     pub(super) fn new(machine: C) -> Self {
         let now = Instant::EPOCH;
-        Self { machine, now, asked: Vec::new(), was_closed: false, told: false, longest_input: 0 }
+        Self { machine, now, heard: now, asked: Vec::new(), was_closed: false, told: false, longest_input: 0 }
+    }
+
+    /// The time, to be told to the machine.
+    pub(super) fn tell(&mut self) -> Instant {
+        self.heard = self.now;
+        self.now
     }
 
     /// Reads the socket, if that is wanted.
     pub(super) fn input(&mut self, bytes: &[u8]) {
         if self.machine.wants_input() {
             self.longest_input = self.longest_input.max(bytes.len());
-            self.machine.handle_input(bytes, self.now);
+            let now = self.tell();
+            self.machine.handle_input(bytes, now);
         }
     }
 
     pub(super) fn eof(&mut self) {
-        self.machine.handle_eof(self.now);
+        let now = self.tell();
+        self.machine.handle_eof(now);
     }
 
     /// Lets time pass and meets the deadlines on time.
@@ -95,15 +105,17 @@ impl<C: Connection> Driven<C> {
     }
 
     pub(super) fn meet_deadline(&mut self) {
-        self.machine.handle_timeout(self.now);
+        let now = self.tell();
+        self.machine.handle_timeout(now);
         if let Some(deadline) = self.machine.poll_timeout() {
-            assert!(deadline > self.now, "{deadline:?} was met at {:?} and is still there", self.now);
+            assert!(deadline > now, "{deadline:?} was met at {now:?} and is still there");
         }
     }
 
     pub(super) fn close(&mut self) {
         self.asked.push(CloseReason::Local);
-        self.machine.close(self.now);
+        let now = self.tell();
+        self.machine.close(now);
         assert!(self.machine.is_closed(), "closing does not close");
     }
 

@@ -1,28 +1,28 @@
-use std::{
-    collections::VecDeque,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cereus_core::{
-    ClientConfig, ClientConnection, ClientEvent, CloseReason, Compression, EncodedPush, FullPolicy, HandshakeResponse,
-    Instant, Message, MessageId, MessageType, Route, RouteDictionary, SendError, ServerConfig, ServerConnection,
-    ServerEvent,
+    AUTO_COMPRESSION_MIN, ClientConfig, ClientConnection, ClientEvent, CloseReason, Compression, EncodedPush,
+    FullPolicy, HandshakeResponse, Instant, Message, MessageId, MessageType, Route, RouteDictionary, SendError,
+    ServerConfig, ServerConnection, ServerEvent,
     packet::{PacketHeader, PacketType},
 };
 
 use super::{
-    MAX_INFLATED, Script, body, dictionary,
-    driven::{Driven, MAX_PACKET, MAX_QUEUED, MAX_WAITING, flood, tenths},
-    encode_packet, route_of,
+    Script, body,
+    driven::{Driven, MAX_QUEUED, flood, tenths},
+    encode_packet,
+    meter::Meter,
+    outbox::{Outbox, Push, Waiting},
+    route_of,
     script::operations,
+    settings::Settings,
     too_long,
 };
 
 operations! {
     /// One thing that is done to a server connection.
-    pub enum ServerOp {
+    pub enum ServerOp: u16 {
         /// The peer sends these bytes.
         0 Input(bytes: Bytes),
         /// The peer sends a whole packet: type and body.
@@ -47,10 +47,10 @@ operations! {
         10 RespondError(which: u8, len: u16),
         /// A request with this id is answered, whether it waits or not.
         11 RespondTo(id: u64),
-        /// A push to one of the routes, of so many bytes.
-        12 Push(route: u8, len: u16),
+        /// A push to one of the routes, of so many bytes, with a policy of its own or without.
+        12 Push(route: u8, len: u16, policy: u8),
         /// The same, encoded before.
-        13 PushEncoded(route: u8, len: u16),
+        13 PushEncoded(route: u8, len: u16, policy: u8),
         /// A push that was encoded for another configuration.
         14 PushForeign,
         /// The client is kicked, with a reason or without.
@@ -61,6 +61,8 @@ operations! {
         17 Abort,
         /// At most so many packets are transmitted.
         18 Transmit(count: u8),
+        /// So many bytes of pushes may wait from now on.
+        19 Squeeze(bytes: u16),
     }
 }
 
@@ -76,16 +78,18 @@ pub fn server(bytes: &[u8]) {
 /// Does to a server connection what the script says, as a driver that keeps the contract, and checks after every step:
 ///
 /// - events come in an order that makes sense, `Closed` exactly once and last, and as soon as the connection is closed;
+/// - they tell what was sent, but for what was over the rate limit;
 /// - commands succeed and fail as documented; a request is answered exactly once;
 /// - the bytes held stay within the limits;
+/// - pushes are dropped and replaced where their policies say so, and nowhere else;
 /// - deadlines that were met do not come back;
-/// - every packet that is sent can be read by a client, and answers come in the order they were given.
+/// - every packet that is sent can be read by a client, and answers and pushes come in the order they were given.
 ///
 /// # Panics
 ///
 /// When that is not so.
 pub fn run(script: &Script<ServerOp>) {
-    let mut driver = Driver::new(script.settings);
+    let mut driver = Driver::new(Settings(script.settings));
     for op in &script.ops {
         driver.apply(op);
         driver.check();
@@ -105,47 +109,46 @@ enum Phase {
 
 #[derive(Debug)]
 struct Driver {
+    settings: Settings,
     server: Driven<ServerConnection>,
     config: Arc<ServerConfig>,
     /// Reads everything that is sent.
     client: ClientConnection,
     phase: Phase,
     native: bool,
-    /// Pushes of before a second handshake may still be on their way.
-    was_browser: bool,
+    meter: Meter,
     max_pending: usize,
     pending: Vec<MessageId>,
-    /// Answers that were accepted and not sent: id, error, length.
-    answers: VecDeque<(MessageId, bool, usize)>,
+    outbox: Outbox,
     longest_output: usize,
 }
 
 impl Driver {
-    fn new(settings: u8) -> Self {
-        let max_pending = max_pending(settings);
-        let config = CONFIGS[usize::from(settings)].clone();
+    fn new(settings: Settings) -> Self {
+        let config = settings.config();
         let now = Instant::EPOCH;
         Self {
+            settings,
             server: Driven::new(ServerConnection::new(config.clone(), now)),
             client: ClientConnection::new(ClientConfig::default(), now),
             // Long enough for any kick.
             longest_output: 64,
-            config,
             phase: Phase::Start,
             native: false,
-            was_browser: false,
-            max_pending,
+            meter: Meter::new(settings.limit(), config.dictionary().clone()),
+            max_pending: settings.max_pending(),
             pending: Vec::new(),
-            answers: VecDeque::new(),
+            outbox: Outbox::new(MAX_QUEUED),
+            config,
         }
     }
 
     fn apply(&mut self, op: &ServerOp) {
         match op {
-            ServerOp::Input(bytes) => self.server.input(bytes),
-            ServerOp::Packet(kind, body) => self.server.input(&encode_packet(*kind, body)),
+            ServerOp::Input(bytes) => self.input(bytes),
+            ServerOp::Packet(kind, body) => self.input(&encode_packet(*kind, body)),
             ServerOp::Flood(kind, kibibytes) => {
-                flood(*kind, b"\x02\x03a.bflood", *kibibytes).for_each(|burst| self.server.input(&burst));
+                flood(*kind, b"\x02\x03a.bflood", *kibibytes).for_each(|burst| self.input(&burst));
             }
             ServerOp::Eof => self.server.eof(),
             ServerOp::Wait(time) => self.server.wait(tenths(*time % 1000)),
@@ -160,26 +163,23 @@ impl Driver {
                 if self.phase == Phase::Deciding {
                     self.server.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
                 }
-                self.server.machine.reject(self.server.now);
+                let now = self.server.tell();
+                self.server.machine.reject(now);
             }
             ServerOp::Respond(which, len) => self.respond(*which, false, (*len).into()),
             ServerOp::RespondError(which, len) => self.respond(*which, true, (*len).into()),
             ServerOp::RespondTo(id) => self.respond_to(MessageId::new(*id), false, 3),
-            ServerOp::Push(route, len) => {
-                let (route, body) = (route_of(*route), body((*len).into()));
-                self.longest_output = self.longest_output.max(body.len() + 64);
-                let result = self.server.machine.push(&route, body.clone());
-                self.pushed(result, &route, &body);
+            ServerOp::Push(route, len, policy) => {
+                let (route, body, policy) = (route_of(*route), body((*len).into()), policy_of(*policy));
+                self.push(&route, &body, policy, |server| match policy {
+                    None => server.push(&route, body.clone()),
+                    policy => server.push_with_policy(&route, body.clone(), policy),
+                });
             }
-            ServerOp::PushEncoded(route, len) => {
-                let (route, body) = (route_of(*route), body((*len).into()));
-                self.longest_output = self.longest_output.max(body.len() + 64);
-                match EncodedPush::new(&self.config, &route, body.clone()) {
-                    Ok(push) => {
-                        assert_eq!((push.route(), push.body()), (&route, &body));
-                        let result = self.server.machine.push_encoded(push);
-                        self.pushed(result, &route, &body);
-                    }
+            ServerOp::PushEncoded(route, len, policy) => {
+                let (route, body, policy) = (route_of(*route), body((*len).into()), policy_of(*policy));
+                match self.encoded_push(&route, &body, policy) {
+                    Ok(push) => self.push(&route, &body, policy, |server| server.push_encoded(push)),
                     Err(error) => assert_eq!(Some(error), too_long(&route)),
                 }
             }
@@ -192,7 +192,19 @@ impl Driver {
                     let _ = self.transmit();
                 }
             }
+            ServerOp::Squeeze(bytes) => {
+                self.server.machine.set_max_queued_bytes((*bytes).into());
+                self.outbox.max = MAX_QUEUED.min((*bytes).into());
+            }
         }
+    }
+
+    fn input(&mut self, bytes: &[u8]) {
+        let machine = &self.server.machine;
+        if machine.wants_input() && !machine.is_closed() && self.phase != Phase::Kicked {
+            self.meter.sent(bytes);
+        }
+        self.server.input(bytes);
     }
 
     /// Polls one event, if there is room for what it may lead to. Returns whether there was one.
@@ -201,20 +213,26 @@ impl Driver {
             return false;
         }
         let was_closed = self.server.machine.is_closed();
+        let received = self.received();
         let event = self.server.machine.poll_event();
+        if !self.server.machine.is_closed() {
+            let greeted = matches!(self.phase, Phase::Accepted | Phase::Working);
+            let polled = received - self.received();
+            self.meter.polled(polled, event.as_ref(), greeted, self.server.heard);
+            assert_eq!(self.server.machine.limited_packets(), self.meter.limited());
+        }
         match &event {
             Some(ServerEvent::Closed(reason)) => self.server.closed(reason),
             _ if was_closed => assert!(self.server.told && event.is_none(), "{event:?} where `Closed` should be"),
             Some(ServerEvent::Handshake(request)) => {
                 assert!(matches!(self.phase, Phase::Start | Phase::Accepted | Phase::Working), "{:?}", self.phase);
                 (self.phase, self.native) = (Phase::Deciding, request.inflates());
-                self.was_browser |= !self.native;
             }
             Some(ServerEvent::Connected) => {
                 assert_eq!(self.phase, Phase::Accepted);
                 self.phase = Phase::Working;
             }
-            Some(ServerEvent::Request { id, .. }) => {
+            Some(ServerEvent::Request { id, .. } | ServerEvent::Limited { id, .. }) => {
                 assert_eq!(self.phase, Phase::Working);
                 self.pending.extend(Some(*id).filter(|id| !id.is_none()));
                 assert!(self.pending.len() <= self.max_pending, "too many requests are given out");
@@ -228,7 +246,8 @@ impl Driver {
 
     fn accept(&mut self) {
         let queued = self.server.machine.queued();
-        self.server.machine.accept(self.server.now);
+        let now = self.server.tell();
+        self.server.machine.accept(now);
         self.longest_output = self.longest_output.max(self.server.machine.queued() - queued);
         if self.phase == Phase::Deciding && !self.server.machine.is_closed() {
             self.phase = Phase::Accepted;
@@ -250,7 +269,7 @@ impl Driver {
             None => Err(SendError::NotPending(id)),
             Some(at) => {
                 self.pending.remove(at);
-                self.answers.push_back((id, error, len));
+                self.outbox.waiting.push_back(Waiting::Answer { id, error, len });
                 Ok(())
             }
         };
@@ -272,18 +291,63 @@ impl Driver {
         }
     }
 
-    fn pushed(&mut self, result: Result<(), SendError>, route: &Route, body: &Bytes) {
-        let empty = || (self.native && body.is_empty()).then_some(SendError::EmptyPush);
-        let refused = self.push_refused().or_else(empty).or_else(|| too_long(route));
-        match (result, refused) {
-            (result, Some(error)) => assert_eq!(result, Err(error)),
-            (Ok(()), None) => {}
-            (Err(SendError::QueueFull(_)), None) => {
+    fn push(
+        &mut self,
+        route: &Route,
+        body: &Bytes,
+        policy: Option<FullPolicy>,
+        push: impl FnOnce(&mut ServerConnection) -> Result<(), SendError>,
+    ) {
+        let others = |driver: &Self| driver.server.machine.queued().checked_sub(driver.outbox.push_bytes());
+        let before = others(self);
+        let expected = self.expect_push(route, body, policy);
+        let pushed = push(&mut self.server.machine);
+        assert_eq!(pushed, expected);
+        match pushed {
+            Ok(()) => assert_eq!(others(self), before, "other pushes wait than should"),
+            Err(SendError::QueueFull(_)) => {
                 self.server.asked.push(CloseReason::SlowPeer);
                 assert!(self.server.machine.is_closed(), "the queue is full and the connection goes on");
             }
-            (Err(error), None) => panic!("a push was refused: {error}"),
+            Err(_) => {}
         }
+    }
+
+    /// Puts a push into the outbox, unless it is refused.
+    fn expect_push(&mut self, route: &Route, body: &Bytes, policy: Option<FullPolicy>) -> Result<(), SendError> {
+        let empty = || (self.native && body.is_empty()).then_some(SendError::EmptyPush);
+        if let Some(error) = self.push_refused().or_else(empty).or_else(|| too_long(route)) {
+            return Err(error);
+        }
+        self.longest_output = self.longest_output.max(body.len() + 64);
+        let policy = policy.unwrap_or_else(|| self.settings.policy(route));
+        let message = self.encode(&Message::push(route.clone(), body.clone()));
+        match self.outbox.push(Push { route: route.clone(), policy, native: self.native, message }) {
+            true => Ok(()),
+            false => Err(SendError::QueueFull(self.outbox.push_bytes())),
+        }
+    }
+
+    fn encoded_push(&self, route: &Route, body: &Bytes, own: Option<FullPolicy>) -> Result<EncodedPush, SendError> {
+        let push = match own {
+            None => EncodedPush::new(&self.config, route, body.clone()),
+            policy => EncodedPush::with_policy(&self.config, route, body.clone(), policy),
+        }?;
+        let policy = own.unwrap_or_else(|| self.settings.policy(route));
+        assert_eq!((push.route(), push.body(), push.policy()), (route, body, policy));
+        Ok(push)
+    }
+
+    /// The bytes of a push, as this client understands them and the configuration compresses them.
+    fn encode(&self, push: &Message) -> Bytes {
+        let dictionary = if self.native { &RouteDictionary::default() } else { self.config.dictionary() };
+        let compress = match self.settings.compression() {
+            Compression::Auto => self.native && push.body.len() >= AUTO_COMPRESSION_MIN,
+            compression => compression == Compression::On,
+        };
+        let mut bytes = BytesMut::new();
+        push.encode(dictionary, compress, &mut bytes).expect("it is not too long");
+        bytes.freeze()
     }
 
     fn push_foreign(&mut self) {
@@ -293,7 +357,8 @@ impl Driver {
     }
 
     fn kick(&mut self, reason: Option<&str>) {
-        self.server.machine.kick(reason, self.server.now);
+        let now = self.server.tell();
+        self.server.machine.kick(reason, now);
         match self.phase {
             _ if self.server.was_closed => {}
             Phase::Start | Phase::Deciding => self.server.asked.push(CloseReason::Local),
@@ -330,17 +395,18 @@ impl Driver {
     }
 
     fn sent_message(&mut self, bytes: Bytes) {
-        let route_is_code = bytes[0] & 1 != 0;
-        let message = Message::decode(bytes, self.config.dictionary(), 1 << 20).expect("it can be read");
-        match message.kind {
-            MessageType::Response => {
-                let sent = (message.id, message.error, message.body.len());
-                assert_eq!(Some(sent), self.answers.pop_front(), "answers go out as they were given");
+        match self.outbox.waiting.pop_front().expect("nothing was sent") {
+            Waiting::Push(push) => assert_eq!(bytes, push.message, "not the push whose turn it is"),
+            Waiting::Answer { id, error, len } => {
+                let sent = Message::decode(bytes, self.config.dictionary(), 1 << 20).expect("it can be read");
+                assert_eq!((sent.kind, sent.id, sent.error, sent.body), (MessageType::Response, id, error, body(len)));
             }
-            MessageType::Push if !self.was_browser => assert!(!route_is_code && !message.body.is_empty()),
-            MessageType::Push => {}
-            kind => panic!("a server sends no {kind:?}"),
         }
+    }
+
+    /// The bytes that were received and not polled.
+    fn received(&self) -> usize {
+        self.server.machine.buffered() - self.server.machine.queued()
     }
 
     /// What holds after every step.
@@ -352,8 +418,9 @@ impl Driver {
         assert_eq!(self.server.machine.pending_requests(), self.pending.len());
         assert!(closed || self.server.machine.poll_timeout().is_some(), "no deadline: a silent peer stays for ever");
 
-        let (queued, held) = (self.server.machine.queued(), self.server.machine.buffered());
-        let received = held - queued;
+        assert_eq!(self.server.machine.push_losses(), self.outbox.losses);
+
+        let (queued, received) = (self.server.machine.queued(), self.received());
         assert_eq!(self.server.machine.has_room(), queued < MAX_QUEUED);
         assert!(received <= most, "{received} received bytes are held");
         // Pushes and answers have a budget each; answers to what was given out, one handshake and a kick come on top.
@@ -398,30 +465,8 @@ impl Driver {
     }
 }
 
-/// One for every choice of settings: preparing a configuration takes longer than most scripts.
-static CONFIGS: LazyLock<Vec<Arc<ServerConfig>>> =
-    LazyLock::new(|| (0..=255).map(|settings| Arc::new(config(settings))).collect());
-
-fn max_pending(settings: u8) -> usize {
-    if settings & 0x20 == 0 { 8 } else { 2 }
-}
-
-fn config(settings: u8) -> ServerConfig {
-    let dictionary = if settings & 1 == 0 { RouteDictionary::default() } else { dictionary() };
-    let compression = [Compression::Auto, Compression::On, Compression::Off, Compression::On];
-    let policy = [FullPolicy::Close, FullPolicy::DropOldest, FullPolicy::KeepLatest, FullPolicy::Close];
-    ServerConfig::builder()
-        .heartbeat(Duration::from_secs(if settings & 0x80 == 0 { 1 } else { 10 }))
-        .dictionary(dictionary)
-        .compression(compression[usize::from(settings >> 1 & 3)])
-        .full_policy(policy[usize::from(settings >> 3 & 3)])
-        .close_timeout(Duration::from_secs(if settings & 0x40 == 0 { 1 } else { 9 }))
-        .max_packet_size(MAX_PACKET)
-        .max_handshake_size(MAX_PACKET / 2)
-        .max_inflated_size(MAX_INFLATED)
-        .max_waiting_input(MAX_WAITING)
-        .max_pending_requests(max_pending(settings))
-        .max_queued_bytes(MAX_QUEUED)
-        .build()
-        .expect("a valid configuration")
+/// The policy that a push has of its own, if any.
+fn policy_of(which: u8) -> Option<FullPolicy> {
+    let policies = [None, Some(FullPolicy::Close), Some(FullPolicy::DropOldest), Some(FullPolicy::KeepLatest)];
+    policies[usize::from(which) % policies.len()]
 }
