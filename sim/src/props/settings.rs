@@ -69,7 +69,7 @@ impl Settings {
     /// What happens to a push to this route that has no policy of its own.
     pub(super) fn policy(self, route: &Route) -> FullPolicy {
         let of_route = self.route_policies().iter().find(|(of, _)| route == of);
-        of_route.map_or(self.full_policy(), |(_, policy)| *policy)
+        of_route.map_or_else(|| self.full_policy(), |(_, policy)| *policy)
     }
 
     fn full_policy(self) -> FullPolicy {
