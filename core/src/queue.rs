@@ -141,12 +141,11 @@ impl SendQueue {
 
     /// Queues a push if pushes have room, or can be given some.
     pub(crate) fn push(&mut self, push: Outgoing, max_bytes: usize) -> Result<(), SendError> {
-        if push.policy == Some(FullPolicy::KeepLatest) && self.droppable_bytes > 0 {
+        if push.policy == Some(FullPolicy::KeepLatest) {
             self.losses.replaced += self.drop_pushes(|waiting| push.replaces(waiting));
         }
         let excess = (self.push_bytes + push.cost()).saturating_sub(max_bytes);
-        // A push that alone is over the budget still passes when no other waits: it could never be sent otherwise.
-        if excess > 0 && self.push_bytes > 0 && !self.make_room(excess) {
+        if !self.make_room(excess) {
             if push.is_droppable() {
                 self.losses.dropped += 1;
                 return Ok(());
@@ -157,24 +156,25 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Drops the oldest pushes that may be dropped, until so much room was made or no push waits. If neither can be: none.
+    /// Drops the oldest pushes that may be dropped, until so much room was made or no push waits: one that alone is over the
+    /// budget could never be sent otherwise. If neither can be: none.
     fn make_room(&mut self, excess: usize) -> bool {
-        if self.droppable_bytes < excess && self.droppable_bytes < self.push_bytes {
+        let mut left = excess.min(self.push_bytes);
+        if self.droppable_bytes < left {
             return false;
         }
-        let enough = self.droppable_bytes.saturating_sub(excess);
         // As a rule it is the oldest of all that goes.
-        while self.droppable_bytes > enough
+        while left != 0
             && let Some(oldest) = self.peek()
             && oldest.is_droppable()
         {
+            left -= oldest.cost().min(left);
             self.pop();
             self.losses.dropped += 1;
         }
-        let mut left = self.droppable_bytes - enough.min(self.droppable_bytes);
-        if left > 0 {
+        if left != 0 {
             self.losses.dropped += self.drop_pushes(|waiting| {
-                let dropped = left > 0 && waiting.is_droppable();
+                let dropped = left != 0 && waiting.is_droppable();
                 left -= if dropped { waiting.cost().min(left) } else { 0 };
                 dropped
             });
@@ -209,6 +209,9 @@ impl SendQueue {
 
     /// Drops pushes that may be dropped. Returns how many.
     fn drop_pushes(&mut self, mut which: impl FnMut(&Outgoing) -> bool) -> u64 {
+        if self.droppable_bytes == 0 {
+            return 0;
+        }
         let (mut count, mut freed) = (0, 0);
         let mut kept = |packet: &Outgoing| {
             let dropped = which(packet);

@@ -4,9 +4,13 @@
 
 mod client;
 mod cluster;
+mod driven;
+mod meter;
 mod node;
+mod outbox;
 mod script;
 mod server;
+mod settings;
 mod transports;
 
 use std::sync::{Arc, LazyLock};
@@ -23,7 +27,7 @@ use cereus_core::{
 pub use client::{ClientOp, client};
 pub use cluster::{envelope, registry_record};
 pub use node::{NodeOp, cluster_node};
-pub use script::{Operation, Reader, Script};
+pub use script::{Field, Operation, Reader, Script};
 pub use server::{ServerOp, run, server};
 pub use transports::{proxy_header, websocket};
 

@@ -106,7 +106,7 @@ pub fn cuts() -> impl Strategy<Value = Vec<usize>> {
 
 /// A script in which clients mostly keep to the protocol and drivers do anything.
 pub fn script() -> impl Strategy<Value = Script<ServerOp>> {
-    (any::<u8>(), any::<bool>(), handshake(), vec(op(), 0..40)).prop_map(|(settings, connect, handshake, mut ops)| {
+    (any::<u16>(), any::<bool>(), handshake(), vec(op(), 0..40)).prop_map(|(settings, connect, handshake, mut ops)| {
         if connect {
             let ack = encode(PacketType::HandshakeAck, b"");
             ops.splice(
@@ -138,14 +138,20 @@ pub fn op() -> impl Strategy<Value = ServerOp> {
         3 => any::<(u8, u16)>().prop_map(|(which, len)| ServerOp::Respond(which, len % 3000)),
         2 => any::<(u8, u16)>().prop_map(|(which, len)| ServerOp::RespondError(which, len % 30)),
         1 => (0..5_u64).prop_map(ServerOp::RespondTo),
-        3 => any::<(u8, u16)>().prop_map(|(route, len)| ServerOp::Push(route, len % 3000)),
-        2 => any::<(u8, u16)>().prop_map(|(route, len)| ServerOp::PushEncoded(route, len % 3000)),
+        4 => push().prop_map(|(route, len, policy)| ServerOp::Push(route, len, policy)),
+        2 => push().prop_map(|(route, len, policy)| ServerOp::PushEncoded(route, len, policy)),
         4 => any::<u8>().prop_map(|count| ServerOp::Transmit(count % 8)),
         1 => prop_oneof![
             3 => any::<bool>().prop_map(ServerOp::Kick),
+            2 => any::<u16>().prop_map(|bytes| ServerOp::Squeeze(bytes % 4000)),
             2 => sample::select(vec![ServerOp::Eof, ServerOp::Reject, ServerOp::PushForeign, ServerOp::Close, ServerOp::Abort]),
         ],
     ]
+}
+
+/// Route, length and policy: mostly to few routes, and so short that several wait.
+fn push() -> impl Strategy<Value = (u8, u16, u8)> {
+    (prop_oneof![3 => 0..3_u8, 1 => any::<u8>()], prop_oneof![3 => 0..500_u16, 1 => 0..3000_u16], 0..4_u8)
 }
 
 fn handshake() -> impl Strategy<Value = Vec<u8>> {

@@ -70,7 +70,7 @@ fn hand_made_scripts_are_in_the_corpus() {
     is_written("client", client_scripts());
 }
 
-fn is_written<O: Operation>(target: &str, scripts: Vec<(&'static str, u8, Vec<O>)>) {
+fn is_written<O: Operation>(target: &str, scripts: Vec<(&'static str, O::Settings, Vec<O>)>) {
     for (name, settings, ops) in scripts {
         let (file, script) = (folder(target).join(name), Script::new(settings, ops).encode());
         if std::env::var_os("CEREUS_WRITE_CORPUS").is_some() {
@@ -124,19 +124,33 @@ fn client_scripts() -> Vec<(&'static str, u8, Vec<ClientOp>)> {
     ]
 }
 
-fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
-    let packet = |kind, body: &'static [u8]| ServerOp::Packet(kind, Bytes::from_static(body));
-    let handshake = || packet(1, br#"{"sys":{"platform":"web"}}"#);
-    let native = || packet(1, br#"{"sys":{"libVersion":"0.3.5"}}"#);
-    let connected = |hello: ServerOp, rest: Vec<ServerOp>| {
-        [
-            vec![hello, ServerOp::Poll(1), ServerOp::Accept, packet(2, b""), ServerOp::Poll(1), ServerOp::Transmit(9)],
-            rest,
-        ]
-        .concat()
-    };
-    let request = || packet(4, b"\0\x01\x03a.bhello");
-    let notify = || packet(4, b"\x02\x03a.bhello");
+fn packet(kind: u8, body: &'static [u8]) -> ServerOp {
+    ServerOp::Packet(kind, Bytes::from_static(body))
+}
+
+fn handshake() -> ServerOp {
+    packet(1, br#"{"sys":{"platform":"web"}}"#)
+}
+
+fn native() -> ServerOp {
+    packet(1, br#"{"sys":{"libVersion":"0.3.5"}}"#)
+}
+
+fn request() -> ServerOp {
+    packet(4, b"\0\x01\x03a.bhello")
+}
+
+fn notify() -> ServerOp {
+    packet(4, b"\x02\x03a.bhello")
+}
+
+fn connected(hello: ServerOp, rest: Vec<ServerOp>) -> Vec<ServerOp> {
+    let greeting =
+        [hello, ServerOp::Poll(1), ServerOp::Accept, packet(2, b""), ServerOp::Poll(1), ServerOp::Transmit(9)];
+    [greeting.to_vec(), rest].concat()
+}
+
+fn scripts() -> Vec<(&'static str, u16, Vec<ServerOp>)> {
     vec![
         (
             "refused",
@@ -144,7 +158,11 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             vec![handshake(), ServerOp::Poll(1), ServerOp::Reject, ServerOp::Poll(1), ServerOp::Transmit(2)],
         ),
         ("handshake-too-long", 0, long_handshake().map(ServerOp::Input).chain([ServerOp::Poll(1)]).collect()),
-        ("route-too-long", 1, connected(handshake(), vec![ServerOp::Push(0xff, 9), ServerOp::PushEncoded(0xff, 9)])),
+        (
+            "route-too-long",
+            1,
+            connected(handshake(), vec![ServerOp::Push(0xff, 9, 0), ServerOp::PushEncoded(0xff, 9, 0)]),
+        ),
         ("unreadable", 0, vec![packet(1, b"[]"), ServerOp::Poll(1), ServerOp::Transmit(2)]),
         ("ack-first", 0, vec![packet(2, b""), ServerOp::Poll(1)]),
         ("data-first", 0, vec![request(), ServerOp::Poll(1)]),
@@ -207,9 +225,9 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             connected(
                 handshake(),
                 vec![
-                    ServerOp::Push(0, 10),
-                    ServerOp::PushEncoded(1, 500),
-                    ServerOp::Push(0, 0),
+                    ServerOp::Push(0, 10, 0),
+                    ServerOp::PushEncoded(1, 500, 0),
+                    ServerOp::Push(0, 0, 0),
                     ServerOp::PushForeign,
                     ServerOp::Transmit(9),
                 ],
@@ -220,20 +238,30 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             1,
             connected(
                 native(),
-                vec![ServerOp::Push(2, 10), ServerOp::PushEncoded(2, 500), ServerOp::Push(2, 0), ServerOp::Transmit(9)],
+                vec![
+                    ServerOp::Push(2, 10, 0),
+                    ServerOp::PushEncoded(2, 500, 0),
+                    ServerOp::Push(2, 0, 0),
+                    ServerOp::Transmit(9),
+                ],
             ),
         ),
         (
             "queue-full",
             0,
-            connected(handshake(), vec![ServerOp::Push(0, 2000), ServerOp::Push(0, 2000), ServerOp::Poll(1)]),
+            connected(handshake(), vec![ServerOp::Push(0, 2000, 0), ServerOp::Push(0, 2000, 0), ServerOp::Poll(1)]),
         ),
         (
             "drop-oldest",
             8,
             connected(
                 handshake(),
-                vec![ServerOp::Push(0, 900), ServerOp::Push(1, 900), ServerOp::Push(2, 900), ServerOp::Transmit(9)],
+                vec![
+                    ServerOp::Push(0, 900, 0),
+                    ServerOp::Push(1, 900, 0),
+                    ServerOp::Push(2, 900, 0),
+                    ServerOp::Transmit(9),
+                ],
             ),
         ),
         (
@@ -241,7 +269,12 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             16,
             connected(
                 handshake(),
-                vec![ServerOp::Push(0, 900), ServerOp::Push(0, 901), ServerOp::Push(0, 902), ServerOp::Transmit(9)],
+                vec![
+                    ServerOp::Push(0, 900, 0),
+                    ServerOp::Push(0, 901, 0),
+                    ServerOp::Push(0, 902, 0),
+                    ServerOp::Transmit(9),
+                ],
             ),
         ),
         ("kick", 0, connected(handshake(), vec![ServerOp::Kick(true), ServerOp::Transmit(2), ServerOp::Poll(1)])),
@@ -298,7 +331,7 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             connected(
                 handshake(),
                 vec![
-                    ServerOp::Push(0, 9),
+                    ServerOp::Push(0, 9, 0),
                     ServerOp::Close,
                     ServerOp::Transmit(9),
                     ServerOp::Poll(1),
@@ -311,7 +344,7 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             0,
             connected(
                 handshake(),
-                vec![ServerOp::Push(0, 9), ServerOp::Close, ServerOp::Wait(20), ServerOp::Transmit(9)],
+                vec![ServerOp::Push(0, 9, 0), ServerOp::Close, ServerOp::Wait(20), ServerOp::Transmit(9)],
             ),
         ),
         (
@@ -319,7 +352,7 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             0,
             connected(
                 handshake(),
-                vec![ServerOp::Push(0, 9), ServerOp::Abort, ServerOp::Transmit(9), ServerOp::Poll(1)],
+                vec![ServerOp::Push(0, 9, 0), ServerOp::Abort, ServerOp::Transmit(9), ServerOp::Poll(1)],
             ),
         ),
         ("eof", 0, connected(handshake(), vec![request(), ServerOp::Eof, ServerOp::Poll(2)])),
@@ -339,11 +372,11 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
                 vec![
                     native(),
                     ServerOp::Poll(1),
-                    ServerOp::Push(0, 1),
+                    ServerOp::Push(0, 1, 0),
                     ServerOp::Accept,
                     packet(2, b""),
                     ServerOp::Poll(1),
-                    ServerOp::Push(0, 1),
+                    ServerOp::Push(0, 1, 0),
                 ],
             ),
         ),
@@ -401,5 +434,132 @@ fn scripts() -> Vec<(&'static str, u8, Vec<ServerOp>)> {
             ),
         ),
         ("bypass", 0, connected(handshake(), vec![packet(4, b"\0\x01"), ServerOp::Poll(1)])),
+    ]
+    .into_iter()
+    .chain(limited_scripts())
+    .chain(policy_scripts())
+    .collect()
+}
+
+/// Three packets in seven seconds, or twenty of 300 bytes together: the handshake is two of them.
+fn limited_scripts() -> Vec<(&'static str, u16, Vec<ServerOp>)> {
+    let few = |rest| connected(handshake(), rest);
+    vec![
+        (
+            "limited",
+            0x1400,
+            few(vec![
+                request(),
+                request(),
+                notify(),
+                ServerOp::Poll(9),
+                ServerOp::RespondError(1, 9),
+                ServerOp::Wait(70),
+                request(),
+                ServerOp::Poll(9),
+            ]),
+        ),
+        ("limited-in-silence", 0x3400, few(vec![request(), request(), notify(), ServerOp::Poll(9)])),
+        ("limited-unread", 0x1400, few(vec![notify(), packet(4, b"\x12\x03a.bno zlib"), ServerOp::Poll(9)])),
+        ("limited-bytes", 0x1e00, few([vec![notify(); 20], vec![ServerOp::Poll(20)]].concat())),
+        (
+            "limited-when-inflated",
+            0x1e00,
+            few(vec![
+                packet(4, b"\x12\x03a.b\x78\xda\xab\xa8\x18\x05\x83\x09\x00\x00\xe3\xde\xbb\x81"),
+                notify(),
+                ServerOp::Poll(9),
+                ServerOp::Wait(70),
+                notify(),
+                ServerOp::Poll(9),
+            ]),
+        ),
+        (
+            "limited-handshake",
+            0x1200,
+            vec![handshake(), ServerOp::Poll(1), ServerOp::Accept, handshake(), packet(2, b""), ServerOp::Poll(9)],
+        ),
+        (
+            "limited-while-full",
+            0x1420,
+            few([
+                vec![request(); 4],
+                vec![ServerOp::Poll(9), ServerOp::Wait(71), ServerOp::Respond(0, 1), ServerOp::Poll(9)],
+            ]
+            .concat()),
+        ),
+    ]
+}
+
+fn policy_scripts() -> Vec<(&'static str, u16, Vec<ServerOp>)> {
+    const CLOSE: u8 = 1;
+    const OLDEST: u8 = 2;
+    const LATEST: u8 = 3;
+    let pushes = |pushes: Vec<ServerOp>| connected(handshake(), [pushes, vec![ServerOp::Transmit(9)]].concat());
+    vec![
+        (
+            "policies-of-routes",
+            0x100,
+            pushes(
+                [(0, 900), (1, 10), (1, 11), (2, 500), (0, 600)]
+                    .map(|(route, len)| ServerOp::Push(route, len, 0))
+                    .into(),
+            ),
+        ),
+        (
+            "policies-of-pushes",
+            1,
+            pushes(vec![
+                ServerOp::Push(0, 900, OLDEST),
+                ServerOp::Push(3, 700, CLOSE),
+                ServerOp::PushEncoded(1, 60, LATEST),
+                ServerOp::PushEncoded(1, 61, LATEST),
+                ServerOp::Push(1, 62, OLDEST),
+                ServerOp::Push(3, 900, CLOSE),
+            ]),
+        ),
+        (
+            "dropped-itself",
+            0,
+            pushes(vec![
+                ServerOp::Push(0, 1800, CLOSE),
+                ServerOp::Push(1, 500, OLDEST),
+                ServerOp::Push(1, 501, LATEST),
+            ]),
+        ),
+        (
+            "full-for-good",
+            0,
+            pushes(vec![
+                ServerOp::Push(0, 500, OLDEST),
+                ServerOp::Push(0, 1000, CLOSE),
+                ServerOp::Push(0, 1500, CLOSE),
+            ]),
+        ),
+        ("long-and-alone", 0, pushes([5000, 9, 5000, 8000].map(|len| ServerOp::Push(0, len, OLDEST)).into())),
+        (
+            "squeezed",
+            0,
+            pushes(
+                [
+                    vec![ServerOp::Push(0, 300, OLDEST); 4],
+                    vec![ServerOp::Squeeze(900), ServerOp::Push(0, 301, OLDEST), ServerOp::Squeeze(0xffff)],
+                    vec![ServerOp::Push(0, 302, OLDEST); 6],
+                ]
+                .concat(),
+            ),
+        ),
+        (
+            "latest-of-another-kind",
+            1,
+            pushes(vec![
+                ServerOp::Push(0, 10, LATEST),
+                native(),
+                ServerOp::Poll(1),
+                ServerOp::Accept,
+                ServerOp::Push(0, 11, LATEST),
+                ServerOp::Push(0, 12, LATEST),
+            ]),
+        ),
     ]
 }

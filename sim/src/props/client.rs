@@ -8,20 +8,23 @@ use cereus_core::{
     ClientConfig, ClientConnection, ClientEvent, CloseReason, HandshakeRequest, HandshakeResponse, Instant, Message,
     MessageId, MessageType, Route, RouteDictionary, SendError,
     message::MessageError,
-    packet::{self, PacketHeader, PacketType},
+    packet::{PacketHeader, PacketType},
 };
 
-use super::{MAX_INFLATED, Script, body, encode_packet, is_peers_doing, route_of, script::operations, too_long};
+use super::{
+    MAX_INFLATED, Script, body,
+    driven::{Driven, MAX_PACKET, MAX_QUEUED, MAX_WAITING, flood, tenths},
+    encode_packet, route_of,
+    script::operations,
+    too_long,
+};
 
-const MAX_PACKET: usize = 2 << 10;
-const MAX_WAITING: usize = 512;
-const MAX_QUEUED: usize = 2 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(6);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 operations! {
     /// One thing that is done to a client connection.
-    pub enum ClientOp {
+    pub enum ClientOp: u8 {
         /// The server sends these bytes.
         0 Input(bytes: Bytes),
         /// The server sends a whole packet: type and body.
@@ -72,21 +75,14 @@ pub fn client(bytes: &[u8]) {
 
 #[derive(Debug)]
 struct Driver {
-    client: ClientConnection,
+    client: Driven<ClientConnection>,
     handshake: HandshakeRequest,
     max_pending: usize,
-    now: Instant,
     /// What the server said last, once it accepted.
     response: Option<HandshakeResponse>,
     in_flight: BTreeSet<MessageId>,
     /// What was accepted and not transmitted.
     sending: VecDeque<Sending>,
-    /// The ends that this driver has asked for.
-    asked: Vec<CloseReason>,
-    kicked: bool,
-    was_closed: bool,
-    told: bool,
-    longest_input: usize,
     longest_output: usize,
 }
 
@@ -119,33 +115,26 @@ impl Driver {
             .build()
             .expect("a valid configuration");
         Self {
-            client: ClientConnection::new(config, Instant::EPOCH),
+            client: Driven::new(ClientConnection::new(config, Instant::EPOCH)),
             longest_output: handshake.encode().len(),
             handshake,
             max_pending,
-            now: Instant::EPOCH,
             response: None,
             in_flight: BTreeSet::new(),
             sending: VecDeque::from([Sending::Handshake]),
-            asked: Vec::new(),
-            kicked: false,
-            was_closed: false,
-            told: false,
-            longest_input: 0,
         }
     }
 
     fn apply(&mut self, op: &ClientOp) {
         match op {
-            ClientOp::Input(bytes) => self.input(bytes),
-            ClientOp::Packet(kind, body) => self.input(&encode_packet(*kind, body)),
-            ClientOp::Flood(kind, kibibytes) => self.flood(*kind, usize::from(*kibibytes) << 10),
-            ClientOp::Eof => self.client.handle_eof(self.now),
-            ClientOp::Wait(tenths) => self.wait(Duration::from_millis(u64::from(*tenths % 1000) * 100)),
-            ClientOp::Oversleep(tenths) => {
-                self.now = self.now + Duration::from_millis(u64::from(*tenths) * 100);
-                self.meet_deadline();
+            ClientOp::Input(bytes) => self.client.input(bytes),
+            ClientOp::Packet(kind, body) => self.client.input(&encode_packet(*kind, body)),
+            ClientOp::Flood(kind, kibibytes) => {
+                flood(*kind, b"\x06\x03a.bflood", *kibibytes).for_each(|burst| self.client.input(&burst));
             }
+            ClientOp::Eof => self.client.eof(),
+            ClientOp::Wait(time) => self.client.wait(tenths(*time % 1000)),
+            ClientOp::Oversleep(time) => self.client.oversleep(tenths(*time)),
             ClientOp::Poll(count) => {
                 for _ in 0..*count {
                     self.poll();
@@ -155,20 +144,12 @@ impl Driver {
             ClientOp::Notify(route, len) => self.notify(*route, (*len).into()),
             ClientOp::Cancel(which) => {
                 let id = self.some_request(*which);
-                self.client.cancel(id);
+                self.client.machine.cancel(id);
                 self.in_flight.remove(&id);
             }
             ClientOp::Answer(which, error, body) => self.answer(*which, *error, body),
-            ClientOp::Close => {
-                self.asked.push(CloseReason::Local);
-                self.client.close(self.now);
-                assert!(self.client.is_closed(), "closing does not close");
-            }
-            ClientOp::Abort => {
-                self.asked.push(CloseReason::Transport);
-                self.client.abort(CloseReason::Transport);
-                assert!(self.client.is_closed(), "aborting does not close");
-            }
+            ClientOp::Close => self.client.close(),
+            ClientOp::Abort => self.client.abort(),
             ClientOp::Transmit(count) => {
                 for _ in 0..*count {
                     let _ = self.transmit();
@@ -177,56 +158,24 @@ impl Driver {
         }
     }
 
-    /// Reads the socket, if that is wanted.
-    fn input(&mut self, bytes: &[u8]) {
-        if self.client.wants_input() {
-            self.longest_input = self.longest_input.max(bytes.len());
-            self.client.handle_input(bytes, self.now);
-        }
-    }
-
-    fn flood(&mut self, kind: u8, bytes: usize) {
-        let packet = encode_packet(kind, b"\x06\x03a.bflood");
-        let burst = packet.repeat(1 + (1 << 10) / packet.len());
-        for _ in 0..bytes / burst.len() {
-            self.input(&burst);
-        }
-    }
-
     fn answer(&mut self, which: u8, error: bool, body: &Bytes) {
         let id = self.some_request(which);
         let message = if error { Message::error(id, body.clone()) } else { Message::response(id, body.clone()) };
         let mut encoded = BytesMut::new();
         message.encode(&RouteDictionary::default(), false, &mut encoded).expect("it has no route");
-        self.input(&encode_packet(PacketType::Data as u8, &encoded));
-    }
-
-    fn wait(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        while let Some(deadline) = self.client.poll_timeout().filter(|deadline| *deadline <= end) {
-            self.now = deadline.max(self.now);
-            self.meet_deadline();
-        }
-        self.now = end;
-    }
-
-    fn meet_deadline(&mut self) {
-        self.client.handle_timeout(self.now);
-        if let Some(deadline) = self.client.poll_timeout() {
-            assert!(deadline > self.now, "{deadline:?} was met at {:?} and is still there", self.now);
-        }
+        self.client.input(&encode_packet(PacketType::Data as u8, &encoded));
     }
 
     /// Polls one event, if there is room for what it may lead to. Returns whether there was one.
     fn poll(&mut self) -> bool {
-        if !self.client.has_room() && !self.client.is_closed() {
+        if !self.client.machine.has_room() && !self.client.machine.is_closed() {
             return false;
         }
-        let was_closed = self.client.is_closed();
-        let event = self.client.poll_event();
+        let was_closed = self.client.machine.is_closed();
+        let event = self.client.machine.poll_event();
         match &event {
             Some(ClientEvent::Closed(reason)) => self.closed(reason),
-            _ if was_closed => assert!(self.told && event.is_none(), "{event:?} where `Closed` should be"),
+            _ if was_closed => assert!(self.client.told && event.is_none(), "{event:?} where `Closed` should be"),
             Some(ClientEvent::Connected(response)) => {
                 assert_eq!(response.code, HandshakeResponse::OK);
                 self.response = Some(response.clone());
@@ -237,31 +186,26 @@ impl Driver {
             }
             Some(ClientEvent::Push { .. }) => assert!(self.response.is_some(), "a push before the handshake"),
             Some(ClientEvent::Kicked(_)) => {
-                self.kicked = true;
-                assert!(self.client.is_closed(), "kicked, and the connection goes on");
+                self.client.asked.push(CloseReason::Kicked);
+                assert!(self.client.machine.is_closed(), "kicked, and the connection goes on");
             }
             Some(event) => panic!("an event that nobody knows: {event:?}"),
-            None => assert!(!self.client.is_closed(), "the connection closed and does not tell"),
+            None => assert!(!self.client.machine.is_closed(), "the connection closed and does not tell"),
         }
         event.is_some()
     }
 
     fn closed(&mut self, reason: &CloseReason) {
-        assert!(!self.told, "closed twice");
-        assert!(self.client.is_closed(), "told to be closed and it is not");
-        let is_right = match reason {
-            CloseReason::Kicked => self.kicked,
-            CloseReason::HandshakeRefused(code) => *code != HandshakeResponse::OK,
-            reason => is_peers_doing(reason) || self.asked.contains(reason),
-        };
-        assert!(is_right, "closed for no reason: {reason:?}");
-        self.told = true;
+        if matches!(reason, CloseReason::HandshakeRefused(code) if *code != HandshakeResponse::OK) {
+            self.client.asked.push(reason.clone());
+        }
+        self.client.closed(reason);
     }
 
     /// Why nothing can be sent, whatever it is.
     fn send_refused(&self) -> Option<SendError> {
         match () {
-            () if self.client.is_closed() => Some(SendError::Closed),
+            () if self.client.machine.is_closed() => Some(SendError::Closed),
             () if self.response.is_none() => Some(SendError::NotConnected),
             () => None,
         }
@@ -273,7 +217,7 @@ impl Driver {
             false => self.send_refused(),
         };
         let (route, body) = (route_of(route), body(len));
-        match self.client.request(&route, body.clone()) {
+        match self.client.machine.request(&route, body.clone()) {
             Ok(id) => {
                 assert!(!id.is_none() && self.in_flight.insert(id), "{id} is in flight already");
                 self.sent(Ok(()), refused, Message::request(id, route, body));
@@ -285,7 +229,7 @@ impl Driver {
     fn notify(&mut self, route: u8, len: usize) {
         let (route, body) = (route_of(route), body(len));
         let refused = self.send_refused();
-        let result = self.client.notify(&route, body.clone());
+        let result = self.client.machine.notify(&route, body.clone());
         self.sent(result, refused, Message::notify(route, body));
     }
 
@@ -299,7 +243,7 @@ impl Driver {
                 self.sending.push_back(Sending::Message { message, dictionary: dictionary.unwrap_or_default() });
             }
             (Err(SendError::QueueFull(queued)), None) => {
-                assert!(queued >= MAX_QUEUED && !self.client.has_room(), "full with {queued} bytes");
+                assert!(queued >= MAX_QUEUED && !self.client.machine.has_room(), "full with {queued} bytes");
             }
             (Err(error), None) => assert_eq!(Some(error), too_long(&message.route)),
         }
@@ -310,45 +254,39 @@ impl Driver {
         known.copied().unwrap_or_else(|| MessageId::new(which.into()))
     }
 
-    fn transmit(&mut self) -> Option<usize> {
-        let mut sent = BytesMut::new();
-        let len = self.client.poll_transmit(&mut sent);
-        assert_eq!(len.unwrap_or(0), sent.len(), "another length was told than written");
-        len?;
-        let (header, body) = packet::decode_exact(&sent).expect("exactly one packet is transmitted at a time");
-        if header.kind == PacketType::Heartbeat {
+    fn transmit(&mut self) -> Option<()> {
+        let (kind, packet) = self.client.transmit()?;
+        let body = packet.slice(PacketHeader::LEN..);
+        if kind == PacketType::Heartbeat {
             assert!(body.is_empty() && self.response.is_some(), "a heartbeat before the handshake");
-            return len;
+            return Some(());
         }
-        match (header.kind, self.sending.pop_front().expect("nothing was sent")) {
+        match (kind, self.sending.pop_front().expect("nothing was sent")) {
             (PacketType::Handshake, Sending::Handshake) => {
-                assert_eq!(HandshakeRequest::parse(body).as_ref(), Ok(&self.handshake));
+                assert_eq!(HandshakeRequest::parse(&body).as_ref(), Ok(&self.handshake));
             }
             (PacketType::HandshakeAck, Sending::Ack) => assert!(body.is_empty()),
             (PacketType::Data, Sending::Message { message, dictionary }) => {
-                is_same_message(Bytes::copy_from_slice(body), &message, &dictionary);
+                is_same_message(body, &message, &dictionary);
             }
             (kind, expected) => panic!("{kind:?} instead of {expected:?}"),
         }
-        len
+        Some(())
     }
 
     /// What holds after every step.
     fn check(&mut self) {
-        let closed = self.client.is_closed();
-        assert!(closed || !self.was_closed, "a closed connection is open again");
-        self.was_closed = closed;
-        if self.told {
+        let (received, closed) = (self.client.check(), self.client.was_closed);
+        if self.client.told {
             self.in_flight.clear();
         }
-        assert_eq!(self.client.pending_requests(), self.in_flight.len());
+        assert_eq!(self.client.machine.pending_requests(), self.in_flight.len());
         let beats = self.response.as_ref().is_none_or(|response| !response.heartbeat.is_zero());
-        assert!(closed || !beats || self.client.poll_timeout().is_some(), "a silent server stays for ever");
+        assert!(closed || !beats || self.client.machine.poll_timeout().is_some(), "a silent server stays for ever");
 
         // A message may begin when there is room; every handshake of the server is acknowledged.
         let queued = MAX_QUEUED + 2 * (self.longest_output + 128);
-        let received = MAX_WAITING + PacketHeader::LEN + MAX_PACKET + self.longest_input;
-        let (held, most) = (self.client.buffered(), queued + if closed { 0 } else { received });
+        let (held, most) = (self.client.machine.buffered(), queued + received);
         assert!(held <= most, "{held} bytes are held, {most} may be");
         assert!(held > 0 || closed || self.sending.is_empty(), "nothing is held of what waits");
     }
@@ -357,50 +295,43 @@ impl Driver {
     fn finish(mut self) {
         loop {
             while self.transmit().is_some() {}
-            assert!(self.client.has_room(), "everything was transmitted, and there is no room");
+            assert!(self.client.machine.has_room(), "everything was transmitted, and there is no room");
             self.check();
             if !self.poll() {
                 break;
             }
             self.check();
         }
-        assert!(self.client.wants_input(), "everything was polled, and no input is wanted");
+        assert!(self.client.machine.wants_input(), "everything was polled, and no input is wanted");
         match &self.response {
-            Some(HandshakeResponse { heartbeat, .. }) if heartbeat.is_zero() && !self.client.is_closed() => {
-                assert_eq!(self.client.poll_timeout(), None, "a deadline without a heartbeat");
-                self.client.handle_eof(self.now);
+            Some(HandshakeResponse { heartbeat, .. }) if heartbeat.is_zero() && !self.client.machine.is_closed() => {
+                assert_eq!(self.client.machine.poll_timeout(), None, "a deadline without a heartbeat");
+                self.client.eof();
             }
             // Three heartbeats of silence; the one before may be needed to see that input is wanted again.
             Some(HandshakeResponse { heartbeat, .. }) if *heartbeat > Duration::from_millis(1) => {
-                self.now = self.client.poll_timeout().unwrap_or(self.now);
                 for _ in 0..4 {
-                    self.meet_deadline();
-                    self.now = self.client.poll_timeout().unwrap_or(self.now);
+                    self.client.now = self.client.machine.poll_timeout().unwrap_or(self.client.now);
+                    self.client.meet_deadline();
                 }
             }
-            Some(_) => self.client.handle_eof(self.now),
-            None => self.wait(HANDSHAKE_TIMEOUT),
+            Some(_) => self.client.eof(),
+            None => self.client.wait(HANDSHAKE_TIMEOUT),
         }
-        assert!(self.client.is_closed(), "a silent server stays");
+        assert!(self.client.machine.is_closed(), "a silent server stays");
         self.poll();
-        assert!(self.told, "the connection closed and does not tell");
+        assert!(self.client.told, "the connection closed and does not tell");
         self.after_the_end();
     }
 
     /// Nothing has an effect any more.
     fn after_the_end(&mut self) {
         while self.transmit().is_some() {}
-        let now = self.now + HANDSHAKE_TIMEOUT;
-        self.client.handle_input(b"\x03\0\0\0", now);
-        self.client.handle_timeout(now);
-        self.client.handle_eof(now);
-        self.client.close(now);
-        self.client.abort(CloseReason::Transport);
-        assert_eq!(self.client.request(&route_of(0), "x"), Err(SendError::Closed));
-        assert_eq!(self.client.notify(&route_of(0), "x"), Err(SendError::Closed));
-        assert_eq!(self.client.poll_event(), None, "an event after the end");
-        assert_eq!((self.transmit(), self.client.poll_timeout()), (None, None));
-        assert_eq!((self.client.buffered(), self.client.pending_requests()), (0, 0), "something is held after the end");
+        assert_eq!(self.client.machine.request(&route_of(0), "x"), Err(SendError::Closed));
+        assert_eq!(self.client.machine.notify(&route_of(0), "x"), Err(SendError::Closed));
+        self.client.after_the_end(self.client.now + HANDSHAKE_TIMEOUT);
+        assert_eq!(self.client.machine.poll_event(), None, "an event after the end");
+        assert_eq!(self.client.machine.pending_requests(), 0, "a request is in flight after the end");
     }
 }
 

@@ -32,7 +32,7 @@ const SERVERS: [(&str, &str); 8] = [
 
 operations! {
     /// One thing that is done to a node of a cluster.
-    pub enum NodeOp {
+    pub enum NodeOp: u8 {
         /// The bus is connected, and carries so much.
         0 Up(max_payload: u16),
         /// The bus is away.

@@ -10,23 +10,23 @@ const MAX_INPUT: usize = 255;
 /// Operations on one kind of machine, one after the other. Any bytes are a script.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Script<O> {
+pub struct Script<O: Operation> {
     /// Bits that choose the configuration.
-    pub settings: u8,
+    pub settings: O::Settings,
     /// One after the other.
     pub ops: Vec<O>,
 }
 
 impl<O: Operation> Script<O> {
     /// A script of these settings and operations.
-    pub const fn new(settings: u8, ops: Vec<O>) -> Self {
+    pub const fn new(settings: O::Settings, ops: Vec<O>) -> Self {
         Self { settings, ops }
     }
 
     /// The script that `bytes` are. What is missing at their end is zero or empty.
     pub fn decode(bytes: &[u8]) -> Self {
         let mut reader = Reader(bytes);
-        let settings = reader.u8();
+        let settings = O::Settings::read(&mut reader);
         let mut ops = Vec::new();
         while !reader.0.is_empty() {
             ops.push(O::decode(&mut reader));
@@ -37,7 +37,7 @@ impl<O: Operation> Script<O> {
     /// The bytes that are this script.
     pub fn encode(&self) -> Bytes {
         let mut buf = BytesMut::new();
-        buf.put_u8(self.settings);
+        self.settings.write(&mut buf);
         self.ops.iter().for_each(|op| op.encode(&mut buf));
         buf.freeze()
     }
@@ -45,6 +45,9 @@ impl<O: Operation> Script<O> {
 
 /// One thing that is done to a machine.
 pub trait Operation: Clone + fmt::Debug + Eq + Sized {
+    /// Bits that choose the configuration.
+    type Settings: Field;
+
     /// Reads one.
     fn decode(reader: &mut Reader<'_>) -> Self;
     /// Writes it.
@@ -55,7 +58,7 @@ pub trait Operation: Clone + fmt::Debug + Eq + Sized {
 macro_rules! operations {
     (
         $(#[$about:meta])*
-        pub enum $name:ident { $($(#[$doc:meta])* $code:literal $variant:ident $(($($field:ident: $type:ty),+))?,)+ }
+        pub enum $name:ident: $settings:ty { $($(#[$doc:meta])* $code:literal $variant:ident $(($($field:ident: $type:ty),+))?,)+ }
     ) => {
         $(#[$about])*
         #[derive(Clone, Debug, Eq, PartialEq)]
@@ -63,6 +66,8 @@ macro_rules! operations {
         pub enum $name { $($(#[$doc])* $variant $(($($type),+))?,)+ }
 
         impl $crate::props::script::Operation for $name {
+            type Settings = $settings;
+
             fn decode(reader: &mut $crate::props::script::Reader<'_>) -> Self {
                 const COUNT: u8 = [$($code),+].len() as u8;
                 match reader.u8() % COUNT {
@@ -85,8 +90,10 @@ macro_rules! operations {
 pub(super) use operations;
 
 /// What an operation has.
-pub(super) trait Field {
+pub trait Field: Clone + fmt::Debug + Default + Eq {
+    /// Reads it.
     fn read(reader: &mut Reader<'_>) -> Self;
+    /// Writes it.
     fn write(&self, buf: &mut BytesMut);
 }
 

@@ -1,28 +1,28 @@
-use std::{
-    collections::VecDeque,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use cereus_core::{
-    ClientConfig, ClientConnection, ClientEvent, CloseReason, Compression, EncodedPush, FullPolicy, HandshakeResponse,
-    Instant, Message, MessageId, MessageType, Route, RouteDictionary, SendError, ServerConfig, ServerConnection,
-    ServerEvent,
-    packet::{self, PacketHeader, PacketType},
+    AUTO_COMPRESSION_MIN, ClientConfig, ClientConnection, ClientEvent, CloseReason, Compression, EncodedPush,
+    FullPolicy, HandshakeResponse, Instant, Message, MessageId, MessageType, Route, RouteDictionary, SendError,
+    ServerConfig, ServerConnection, ServerEvent,
+    packet::{PacketHeader, PacketType},
 };
 
 use super::{
-    MAX_INFLATED, Script, body, dictionary, encode_packet, is_peers_doing, route_of, script::operations, too_long,
+    Script, body,
+    driven::{Driven, MAX_QUEUED, flood, tenths},
+    encode_packet,
+    meter::Meter,
+    outbox::{Outbox, Push, Waiting},
+    route_of,
+    script::operations,
+    settings::Settings,
+    too_long,
 };
-
-const MAX_PACKET: usize = 2 << 10;
-const MAX_WAITING: usize = 512;
-const MAX_QUEUED: usize = 2 << 10;
 
 operations! {
     /// One thing that is done to a server connection.
-    pub enum ServerOp {
+    pub enum ServerOp: u16 {
         /// The peer sends these bytes.
         0 Input(bytes: Bytes),
         /// The peer sends a whole packet: type and body.
@@ -47,10 +47,10 @@ operations! {
         10 RespondError(which: u8, len: u16),
         /// A request with this id is answered, whether it waits or not.
         11 RespondTo(id: u64),
-        /// A push to one of the routes, of so many bytes.
-        12 Push(route: u8, len: u16),
+        /// A push to one of the routes, of so many bytes, with a policy of its own or without.
+        12 Push(route: u8, len: u16, policy: u8),
         /// The same, encoded before.
-        13 PushEncoded(route: u8, len: u16),
+        13 PushEncoded(route: u8, len: u16, policy: u8),
         /// A push that was encoded for another configuration.
         14 PushForeign,
         /// The client is kicked, with a reason or without.
@@ -61,6 +61,8 @@ operations! {
         17 Abort,
         /// At most so many packets are transmitted.
         18 Transmit(count: u8),
+        /// So many bytes of pushes may wait from now on.
+        19 Squeeze(bytes: u16),
     }
 }
 
@@ -76,16 +78,18 @@ pub fn server(bytes: &[u8]) {
 /// Does to a server connection what the script says, as a driver that keeps the contract, and checks after every step:
 ///
 /// - events come in an order that makes sense, `Closed` exactly once and last, and as soon as the connection is closed;
+/// - they tell what was sent, but for what was over the rate limit;
 /// - commands succeed and fail as documented; a request is answered exactly once;
 /// - the bytes held stay within the limits;
+/// - pushes are dropped and replaced where their policies say so, and nowhere else;
 /// - deadlines that were met do not come back;
-/// - every packet that is sent can be read by a client, and answers come in the order they were given.
+/// - every packet that is sent can be read by a client, and answers and pushes come in the order they were given.
 ///
 /// # Panics
 ///
 /// When that is not so.
 pub fn run(script: &Script<ServerOp>) {
-    let mut driver = Driver::new(script.settings);
+    let mut driver = Driver::new(Settings(script.settings));
     for op in &script.ops {
         driver.apply(op);
         driver.check();
@@ -105,49 +109,37 @@ enum Phase {
 
 #[derive(Debug)]
 struct Driver {
-    server: ServerConnection,
+    settings: Settings,
+    server: Driven<ServerConnection>,
     config: Arc<ServerConfig>,
     /// Reads everything that is sent.
     client: ClientConnection,
-    now: Instant,
     phase: Phase,
     native: bool,
-    /// Pushes of before a second handshake may still be on their way.
-    was_browser: bool,
+    meter: Meter,
     max_pending: usize,
     pending: Vec<MessageId>,
-    /// Answers that were accepted and not sent: id, error, length.
-    answers: VecDeque<(MessageId, bool, usize)>,
-    /// The ends that this driver has asked for.
-    asked: Vec<CloseReason>,
-    was_closed: bool,
-    told: bool,
-    longest_input: usize,
+    outbox: Outbox,
     longest_output: usize,
 }
 
 impl Driver {
-    fn new(settings: u8) -> Self {
-        let max_pending = max_pending(settings);
-        let config = CONFIGS[usize::from(settings)].clone();
+    fn new(settings: Settings) -> Self {
+        let config = settings.config();
         let now = Instant::EPOCH;
         Self {
-            server: ServerConnection::new(config.clone(), now),
+            settings,
+            server: Driven::new(ServerConnection::new(config.clone(), now)),
             client: ClientConnection::new(ClientConfig::default(), now),
             // Long enough for any kick.
             longest_output: 64,
-            config,
-            now,
             phase: Phase::Start,
             native: false,
-            was_browser: false,
-            max_pending,
+            meter: Meter::new(settings.limit(), config.dictionary().clone()),
+            max_pending: settings.max_pending(),
             pending: Vec::new(),
-            answers: VecDeque::new(),
-            asked: Vec::new(),
-            was_closed: false,
-            told: false,
-            longest_input: 0,
+            outbox: Outbox::new(MAX_QUEUED),
+            config,
         }
     }
 
@@ -155,13 +147,12 @@ impl Driver {
         match op {
             ServerOp::Input(bytes) => self.input(bytes),
             ServerOp::Packet(kind, body) => self.input(&encode_packet(*kind, body)),
-            ServerOp::Flood(kind, kibibytes) => self.flood(*kind, usize::from(*kibibytes) << 10),
-            ServerOp::Eof => self.server.handle_eof(self.now),
-            ServerOp::Wait(tenths) => self.wait(Duration::from_millis(u64::from(*tenths % 1000) * 100)),
-            ServerOp::Oversleep(tenths) => {
-                self.now = self.now + Duration::from_millis(u64::from(*tenths) * 100);
-                self.meet_deadline();
+            ServerOp::Flood(kind, kibibytes) => {
+                flood(*kind, b"\x02\x03a.bflood", *kibibytes).for_each(|burst| self.input(&burst));
             }
+            ServerOp::Eof => self.server.eof(),
+            ServerOp::Wait(time) => self.server.wait(tenths(*time % 1000)),
+            ServerOp::Oversleep(time) => self.server.oversleep(tenths(*time)),
             ServerOp::Poll(count) => {
                 for _ in 0..*count {
                     self.poll();
@@ -170,126 +161,95 @@ impl Driver {
             ServerOp::Accept => self.accept(),
             ServerOp::Reject => {
                 if self.phase == Phase::Deciding {
-                    self.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
+                    self.server.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
                 }
-                self.server.reject(self.now);
+                let now = self.server.tell();
+                self.server.machine.reject(now);
             }
             ServerOp::Respond(which, len) => self.respond(*which, false, (*len).into()),
             ServerOp::RespondError(which, len) => self.respond(*which, true, (*len).into()),
             ServerOp::RespondTo(id) => self.respond_to(MessageId::new(*id), false, 3),
-            ServerOp::Push(route, len) => {
-                let (route, body) = (route_of(*route), body((*len).into()));
-                self.longest_output = self.longest_output.max(body.len() + 64);
-                let result = self.server.push(&route, body.clone());
-                self.pushed(result, &route, &body);
+            ServerOp::Push(route, len, policy) => {
+                let (route, body, policy) = (route_of(*route), body((*len).into()), policy_of(*policy));
+                self.push(&route, &body, policy, |server| match policy {
+                    None => server.push(&route, body.clone()),
+                    policy => server.push_with_policy(&route, body.clone(), policy),
+                });
             }
-            ServerOp::PushEncoded(route, len) => {
-                let (route, body) = (route_of(*route), body((*len).into()));
-                self.longest_output = self.longest_output.max(body.len() + 64);
-                match EncodedPush::new(&self.config, &route, body.clone()) {
-                    Ok(push) => {
-                        assert_eq!((push.route(), push.body()), (&route, &body));
-                        let result = self.server.push_encoded(push);
-                        self.pushed(result, &route, &body);
-                    }
+            ServerOp::PushEncoded(route, len, policy) => {
+                let (route, body, policy) = (route_of(*route), body((*len).into()), policy_of(*policy));
+                match self.encoded_push(&route, &body, policy) {
+                    Ok(push) => self.push(&route, &body, policy, |server| server.push_encoded(push)),
                     Err(error) => assert_eq!(Some(error), too_long(&route)),
                 }
             }
             ServerOp::PushForeign => self.push_foreign(),
             ServerOp::Kick(with_reason) => self.kick(with_reason.then_some("a \"reason\"")),
-            ServerOp::Close => {
-                self.asked.push(CloseReason::Local);
-                self.server.close(self.now);
-                assert!(self.server.is_closed(), "closing does not close");
-            }
-            ServerOp::Abort => {
-                self.asked.push(CloseReason::Transport);
-                self.server.abort(CloseReason::Transport);
-                assert!(self.server.is_closed(), "aborting does not close");
-            }
+            ServerOp::Close => self.server.close(),
+            ServerOp::Abort => self.server.abort(),
             ServerOp::Transmit(count) => {
                 for _ in 0..*count {
                     let _ = self.transmit();
                 }
             }
+            ServerOp::Squeeze(bytes) => {
+                self.server.machine.set_max_queued_bytes((*bytes).into());
+                self.outbox.max = MAX_QUEUED.min((*bytes).into());
+            }
         }
     }
 
-    /// Reads the socket, if that is wanted.
     fn input(&mut self, bytes: &[u8]) {
-        if self.server.wants_input() {
-            self.longest_input = self.longest_input.max(bytes.len());
-            self.server.handle_input(bytes, self.now);
+        let machine = &self.server.machine;
+        if machine.wants_input() && !machine.is_closed() && self.phase != Phase::Kicked {
+            self.meter.sent(bytes);
         }
-    }
-
-    fn flood(&mut self, kind: u8, bytes: usize) {
-        let packet = encode_packet(kind, b"\x02\x03a.bflood");
-        let burst = packet.repeat(1 + (1 << 10) / packet.len());
-        for _ in 0..bytes / burst.len() {
-            self.input(&burst);
-        }
-    }
-
-    fn wait(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        while let Some(deadline) = self.server.poll_timeout().filter(|deadline| *deadline <= end) {
-            self.now = deadline.max(self.now);
-            self.meet_deadline();
-        }
-        self.now = end;
-    }
-
-    fn meet_deadline(&mut self) {
-        self.server.handle_timeout(self.now);
-        if let Some(deadline) = self.server.poll_timeout() {
-            assert!(deadline > self.now, "{deadline:?} was met at {:?} and is still there", self.now);
-        }
+        self.server.input(bytes);
     }
 
     /// Polls one event, if there is room for what it may lead to. Returns whether there was one.
     fn poll(&mut self) -> bool {
-        if !self.server.has_room() && !self.server.is_closed() {
+        if !self.server.machine.has_room() && !self.server.machine.is_closed() {
             return false;
         }
-        let was_closed = self.server.is_closed();
-        let event = self.server.poll_event();
+        let was_closed = self.server.machine.is_closed();
+        let received = self.received();
+        let event = self.server.machine.poll_event();
+        if !self.server.machine.is_closed() {
+            let greeted = matches!(self.phase, Phase::Accepted | Phase::Working);
+            let polled = received - self.received();
+            self.meter.polled(polled, event.as_ref(), greeted, self.server.heard);
+            assert_eq!(self.server.machine.limited_packets(), self.meter.limited());
+        }
         match &event {
-            Some(ServerEvent::Closed(reason)) => self.closed(reason),
-            _ if was_closed => assert!(self.told && event.is_none(), "{event:?} where `Closed` should be"),
+            Some(ServerEvent::Closed(reason)) => self.server.closed(reason),
+            _ if was_closed => assert!(self.server.told && event.is_none(), "{event:?} where `Closed` should be"),
             Some(ServerEvent::Handshake(request)) => {
                 assert!(matches!(self.phase, Phase::Start | Phase::Accepted | Phase::Working), "{:?}", self.phase);
                 (self.phase, self.native) = (Phase::Deciding, request.inflates());
-                self.was_browser |= !self.native;
             }
             Some(ServerEvent::Connected) => {
                 assert_eq!(self.phase, Phase::Accepted);
                 self.phase = Phase::Working;
             }
-            Some(ServerEvent::Request { id, .. }) => {
+            Some(ServerEvent::Request { id, .. } | ServerEvent::Limited { id, .. }) => {
                 assert_eq!(self.phase, Phase::Working);
                 self.pending.extend(Some(*id).filter(|id| !id.is_none()));
                 assert!(self.pending.len() <= self.max_pending, "too many requests are given out");
             }
             Some(ServerEvent::Notify { .. }) => assert_eq!(self.phase, Phase::Working),
             Some(event) => panic!("an event that nobody knows: {event:?}"),
-            None => assert!(!self.server.is_closed(), "the connection closed and does not tell"),
+            None => assert!(!self.server.machine.is_closed(), "the connection closed and does not tell"),
         }
         event.is_some()
     }
 
-    fn closed(&mut self, reason: &CloseReason) {
-        assert!(!self.told, "closed twice");
-        assert!(self.server.is_closed(), "told to be closed and it is not");
-        assert!(is_peers_doing(reason) || self.asked.contains(reason), "closed for no reason: {reason:?}");
-        self.told = true;
-    }
-
     fn accept(&mut self) {
-        let queued = self.server.queued();
-        self.server.accept(self.now);
-        self.longest_output = self.longest_output.max(self.server.queued() - queued);
-        if self.phase == Phase::Deciding && !self.server.is_closed() {
+        let queued = self.server.machine.queued();
+        let now = self.server.tell();
+        self.server.machine.accept(now);
+        self.longest_output = self.longest_output.max(self.server.machine.queued() - queued);
+        if self.phase == Phase::Deciding && !self.server.machine.is_closed() {
             self.phase = Phase::Accepted;
         }
     }
@@ -305,18 +265,18 @@ impl Driver {
     fn respond_to(&mut self, id: MessageId, error: bool, len: usize) {
         let expected = match self.pending.iter().position(|pending| *pending == id) {
             _ if error && len == 0 => Err(SendError::EmptyError),
-            _ if self.server.is_closed() => Err(SendError::Closed),
+            _ if self.server.machine.is_closed() => Err(SendError::Closed),
             None => Err(SendError::NotPending(id)),
             Some(at) => {
                 self.pending.remove(at);
-                self.answers.push_back((id, error, len));
+                self.outbox.waiting.push_back(Waiting::Answer { id, error, len });
                 Ok(())
             }
         };
         self.longest_output = self.longest_output.max(len + 64);
         let answered = match error {
-            true => self.server.respond_error(id, body(len)),
-            false => self.server.respond(id, body(len)),
+            true => self.server.machine.respond_error(id, body(len)),
+            false => self.server.machine.respond(id, body(len)),
         };
         assert_eq!(answered, expected, "the answer to {id}");
     }
@@ -324,43 +284,89 @@ impl Driver {
     /// Why a push cannot be sent, whatever it is.
     fn push_refused(&self) -> Option<SendError> {
         match self.phase {
-            _ if self.was_closed => Some(SendError::Closed),
+            _ if self.server.was_closed => Some(SendError::Closed),
             Phase::Start | Phase::Deciding => Some(SendError::NotConnected),
             Phase::Accepted | Phase::Working => None,
             Phase::Kicked => Some(SendError::Closed),
         }
     }
 
-    fn pushed(&mut self, result: Result<(), SendError>, route: &Route, body: &Bytes) {
-        let empty = || (self.native && body.is_empty()).then_some(SendError::EmptyPush);
-        let refused = self.push_refused().or_else(empty).or_else(|| too_long(route));
-        match (result, refused) {
-            (result, Some(error)) => assert_eq!(result, Err(error)),
-            (Ok(()), None) => {}
-            (Err(SendError::QueueFull(_)), None) => {
-                self.asked.push(CloseReason::SlowPeer);
-                assert!(self.server.is_closed(), "the queue is full and the connection goes on");
+    fn push(
+        &mut self,
+        route: &Route,
+        body: &Bytes,
+        policy: Option<FullPolicy>,
+        push: impl FnOnce(&mut ServerConnection) -> Result<(), SendError>,
+    ) {
+        let others = |driver: &Self| driver.server.machine.queued().checked_sub(driver.outbox.push_bytes());
+        let before = others(self);
+        let expected = self.expect_push(route, body, policy);
+        let pushed = push(&mut self.server.machine);
+        assert_eq!(pushed, expected);
+        match pushed {
+            Ok(()) => assert_eq!(others(self), before, "other pushes wait than should"),
+            Err(SendError::QueueFull(_)) => {
+                self.server.asked.push(CloseReason::SlowPeer);
+                assert!(self.server.machine.is_closed(), "the queue is full and the connection goes on");
             }
-            (Err(error), None) => panic!("a push was refused: {error}"),
+            Err(_) => {}
         }
+    }
+
+    /// Puts a push into the outbox, unless it is refused.
+    fn expect_push(&mut self, route: &Route, body: &Bytes, policy: Option<FullPolicy>) -> Result<(), SendError> {
+        let empty = || (self.native && body.is_empty()).then_some(SendError::EmptyPush);
+        if let Some(error) = self.push_refused().or_else(empty).or_else(|| too_long(route)) {
+            return Err(error);
+        }
+        self.longest_output = self.longest_output.max(body.len() + 64);
+        let policy = policy.unwrap_or_else(|| self.settings.policy(route));
+        let message = self.encode(&Message::push(route.clone(), body.clone()));
+        match self.outbox.push(Push { route: route.clone(), policy, native: self.native, message }) {
+            true => Ok(()),
+            false => Err(SendError::QueueFull(self.outbox.push_bytes())),
+        }
+    }
+
+    fn encoded_push(&self, route: &Route, body: &Bytes, own: Option<FullPolicy>) -> Result<EncodedPush, SendError> {
+        let push = match own {
+            None => EncodedPush::new(&self.config, route, body.clone()),
+            policy => EncodedPush::with_policy(&self.config, route, body.clone(), policy),
+        }?;
+        let policy = own.unwrap_or_else(|| self.settings.policy(route));
+        assert_eq!((push.route(), push.body(), push.policy()), (route, body, policy));
+        Ok(push)
+    }
+
+    /// The bytes of a push, as this client understands them and the configuration compresses them.
+    fn encode(&self, push: &Message) -> Bytes {
+        let dictionary = if self.native { &RouteDictionary::default() } else { self.config.dictionary() };
+        let compress = match self.settings.compression() {
+            Compression::Auto => self.native && push.body.len() >= AUTO_COMPRESSION_MIN,
+            compression => compression == Compression::On,
+        };
+        let mut bytes = BytesMut::new();
+        push.encode(dictionary, compress, &mut bytes).expect("it is not too long");
+        bytes.freeze()
     }
 
     fn push_foreign(&mut self) {
         let push = EncodedPush::new(&ServerConfig::default(), &route_of(0), "x").expect("it is short");
         let expected = self.push_refused().unwrap_or(SendError::OtherConfig);
-        assert_eq!(self.server.push_encoded(push), Err(expected));
+        assert_eq!(self.server.machine.push_encoded(push), Err(expected));
     }
 
     fn kick(&mut self, reason: Option<&str>) {
-        self.server.kick(reason, self.now);
+        let now = self.server.tell();
+        self.server.machine.kick(reason, now);
         match self.phase {
-            _ if self.was_closed => {}
-            Phase::Start | Phase::Deciding => self.asked.push(CloseReason::Local),
+            _ if self.server.was_closed => {}
+            Phase::Start | Phase::Deciding => self.server.asked.push(CloseReason::Local),
             _ => {
-                self.asked.push(CloseReason::Kicked);
+                self.server.asked.push(CloseReason::Kicked);
                 self.phase = Phase::Kicked;
                 assert_eq!(
-                    self.server.is_closed(),
+                    self.server.machine.is_closed(),
                     self.pending.is_empty(),
                     "a kick waits for the answers, and only for them"
                 );
@@ -368,59 +374,55 @@ impl Driver {
         }
     }
 
-    fn transmit(&mut self) -> Option<usize> {
-        let mut sent = BytesMut::new();
-        let len = self.server.poll_transmit(&mut sent);
-        assert_eq!(len.unwrap_or(0), sent.len(), "another length was told than written");
-        len?;
-        let (header, body) = packet::decode_exact(&sent).expect("exactly one packet is transmitted at a time");
-        match header.kind {
-            PacketType::Data => self.sent_message(Bytes::copy_from_slice(body)),
+    fn transmit(&mut self) -> Option<()> {
+        let (kind, packet) = self.server.transmit()?;
+        let body = packet.slice(PacketHeader::LEN..);
+        match kind {
+            PacketType::Data => self.sent_message(body),
             PacketType::Heartbeat => assert!(body.is_empty()),
             PacketType::Kick => assert_eq!(body.is_empty(), self.native, "browsers are told a reason, others are not"),
             PacketType::Handshake => {}
             kind => panic!("a server sends no {kind:?}"),
         }
-        self.client.handle_input(&sent, Instant::EPOCH);
+        self.client.handle_input(&packet, Instant::EPOCH);
         while let Some(event) = self.client.poll_event() {
             assert!(
                 !matches!(event, ClientEvent::Closed(CloseReason::Protocol(_))),
                 "no client understands: {event:?}"
             );
         }
-        len
+        Some(())
     }
 
     fn sent_message(&mut self, bytes: Bytes) {
-        let route_is_code = bytes[0] & 1 != 0;
-        let message = Message::decode(bytes, self.config.dictionary(), 1 << 20).expect("it can be read");
-        match message.kind {
-            MessageType::Response => {
-                let sent = (message.id, message.error, message.body.len());
-                assert_eq!(Some(sent), self.answers.pop_front(), "answers go out as they were given");
+        match self.outbox.waiting.pop_front().expect("nothing was sent") {
+            Waiting::Push(push) => assert_eq!(bytes, push.message, "not the push whose turn it is"),
+            Waiting::Answer { id, error, len } => {
+                let sent = Message::decode(bytes, self.config.dictionary(), 1 << 20).expect("it can be read");
+                assert_eq!((sent.kind, sent.id, sent.error, sent.body), (MessageType::Response, id, error, body(len)));
             }
-            MessageType::Push if !self.was_browser => assert!(!route_is_code && !message.body.is_empty()),
-            MessageType::Push => {}
-            kind => panic!("a server sends no {kind:?}"),
         }
+    }
+
+    /// The bytes that were received and not polled.
+    fn received(&self) -> usize {
+        self.server.machine.buffered() - self.server.machine.queued()
     }
 
     /// What holds after every step.
     fn check(&mut self) {
-        let closed = self.server.is_closed();
-        assert!(closed || !self.was_closed, "a closed connection is open again");
+        let (most, closed) = (self.server.check(), self.server.was_closed);
         if closed {
             self.pending.clear();
         }
-        self.was_closed = closed;
-        assert_eq!(self.server.pending_requests(), self.pending.len());
-        assert!(closed || self.server.poll_timeout().is_some(), "no deadline: a silent peer stays for ever");
+        assert_eq!(self.server.machine.pending_requests(), self.pending.len());
+        assert!(closed || self.server.machine.poll_timeout().is_some(), "no deadline: a silent peer stays for ever");
 
-        let (queued, held) = (self.server.queued(), self.server.buffered());
-        let received = held - queued;
-        assert_eq!(self.server.has_room(), queued < MAX_QUEUED);
-        let most = MAX_WAITING + PacketHeader::LEN + MAX_PACKET + self.longest_input;
-        assert!(received <= if closed { 0 } else { most }, "{received} received bytes are held");
+        assert_eq!(self.server.machine.push_losses(), self.outbox.losses);
+
+        let (queued, received) = (self.server.machine.queued(), self.received());
+        assert_eq!(self.server.machine.has_room(), queued < MAX_QUEUED);
+        assert!(received <= most, "{received} received bytes are held");
         // Pushes and answers have a budget each; answers to what was given out, one handshake and a kick come on top.
         let most = 2 * MAX_QUEUED + (self.max_pending + 3) * self.longest_output;
         assert!(queued <= most, "{queued} bytes wait to be sent");
@@ -441,58 +443,30 @@ impl Driver {
             }
             self.check();
         }
-        assert!(self.server.wants_input(), "everything was polled and answered, and no input is wanted");
+        assert!(self.server.machine.wants_input(), "everything was polled and answered, and no input is wanted");
         // Three heartbeats of silence; the one before may be needed to see that input is wanted again.
-        self.wait(self.config.heartbeat() * 4);
-        assert!(self.server.is_closed(), "a silent peer stays");
+        self.server.wait(self.config.heartbeat() * 4);
+        assert!(self.server.machine.is_closed(), "a silent peer stays");
         self.poll();
-        assert!(self.told, "the connection closed and does not tell");
+        assert!(self.server.told, "the connection closed and does not tell");
         self.after_the_end();
     }
 
     /// Nothing has an effect any more.
     fn after_the_end(&mut self) {
         while self.transmit().is_some() {}
-        let now = self.now + self.config.heartbeat();
-        self.server.handle_input(b"\x03\0\0\0", now);
-        self.server.handle_timeout(now);
-        self.server.handle_eof(now);
-        self.server.accept(now);
-        self.server.kick(None, now);
-        self.server.close(now);
-        self.server.abort(CloseReason::Transport);
-        assert_eq!(self.server.push(&route_of(0), "x"), Err(SendError::Closed));
-        assert_eq!(self.server.respond(MessageId::new(1), "x"), Err(SendError::Closed));
-        assert_eq!(self.server.poll_event(), None, "an event after the end");
-        assert_eq!((self.transmit(), self.server.poll_timeout()), (None, None));
-        assert_eq!(self.server.buffered(), 0, "bytes are held after the end");
+        let now = self.server.now + self.config.heartbeat();
+        self.server.machine.accept(now);
+        self.server.machine.kick(None, now);
+        assert_eq!(self.server.machine.push(&route_of(0), "x"), Err(SendError::Closed));
+        assert_eq!(self.server.machine.respond(MessageId::new(1), "x"), Err(SendError::Closed));
+        self.server.after_the_end(now);
+        assert_eq!(self.server.machine.poll_event(), None, "an event after the end");
     }
 }
 
-/// One for every choice of settings: preparing a configuration takes longer than most scripts.
-static CONFIGS: LazyLock<Vec<Arc<ServerConfig>>> =
-    LazyLock::new(|| (0..=255).map(|settings| Arc::new(config(settings))).collect());
-
-fn max_pending(settings: u8) -> usize {
-    if settings & 0x20 == 0 { 8 } else { 2 }
-}
-
-fn config(settings: u8) -> ServerConfig {
-    let dictionary = if settings & 1 == 0 { RouteDictionary::default() } else { dictionary() };
-    let compression = [Compression::Auto, Compression::On, Compression::Off, Compression::On];
-    let policy = [FullPolicy::Close, FullPolicy::DropOldest, FullPolicy::KeepLatest, FullPolicy::Close];
-    ServerConfig::builder()
-        .heartbeat(Duration::from_secs(if settings & 0x80 == 0 { 1 } else { 10 }))
-        .dictionary(dictionary)
-        .compression(compression[usize::from(settings >> 1 & 3)])
-        .full_policy(policy[usize::from(settings >> 3 & 3)])
-        .close_timeout(Duration::from_secs(if settings & 0x40 == 0 { 1 } else { 9 }))
-        .max_packet_size(MAX_PACKET)
-        .max_handshake_size(MAX_PACKET / 2)
-        .max_inflated_size(MAX_INFLATED)
-        .max_waiting_input(MAX_WAITING)
-        .max_pending_requests(max_pending(settings))
-        .max_queued_bytes(MAX_QUEUED)
-        .build()
-        .expect("a valid configuration")
+/// The policy that a push has of its own, if any.
+fn policy_of(which: u8) -> Option<FullPolicy> {
+    let policies = [None, Some(FullPolicy::Close), Some(FullPolicy::DropOldest), Some(FullPolicy::KeepLatest)];
+    policies[usize::from(which) % policies.len()]
 }
