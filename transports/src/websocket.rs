@@ -1,12 +1,11 @@
 //! WebSocket, the server's side (specification, section 1.7): one message is one packet.
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use cereus_core::packet::{MAX_BODY_LEN, PacketHeader};
-use tungstenite::protocol::frame::coding::CloseCode;
 
-use self::open::{Open, Sizes};
+use self::open::{Body, Open, Sizes};
 use crate::{
     Origins, Transport, TransportError,
     http::{self, Answer, Page},
@@ -87,9 +86,7 @@ pub struct WebSocket {
 enum State {
     /// The head of the request, as far as it came.
     Head(Vec<u8>),
-    Open(Box<Open>),
-    /// What is still to be written.
-    Done(Vec<u8>),
+    Body(Body),
 }
 
 impl WebSocket {
@@ -112,10 +109,10 @@ impl WebSocket {
             None => (head.len(), Answer::head_too_large()),
         };
         if answer.status != 101 {
-            self.state = State::Done(answer.bytes);
+            self.state = State::Body(Body::Done(answer.bytes));
             return Err(TransportError::Answered { status: answer.status });
         }
-        self.state = State::Open(Box::new(Open::server(answer.bytes)));
+        self.state = State::Body(Body::Open(Box::new(Open::server(answer.bytes))));
         Ok(wire.get(len.saturating_sub(before)..))
     }
 }
@@ -125,24 +122,15 @@ impl Transport for WebSocket {
         let Some(wire) = self.read_head(wire)? else {
             return Ok(());
         };
-        let State::Open(open) = &mut self.state else {
-            return Err(TransportError::Closed);
-        };
-        let Err((error, code)) = open.read(self.config.sizes(), wire, sink) else {
-            return Ok(());
-        };
-        if let Some(code) = code {
-            open.close(self.config.sizes(), code, &error.to_string());
+        match &mut self.state {
+            State::Head(_) => Ok(()),
+            State::Body(body) => body.decode(self.config.sizes(), wire, sink),
         }
-        self.state = State::Done(open.take_output());
-        Err(error)
     }
 
     fn encode(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize) {
-        match &mut self.state {
-            State::Head(_) => {}
-            State::Open(open) => open.write(next, wire, limit),
-            State::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
+        if let State::Body(body) = &mut self.state {
+            body.encode(next, wire, limit);
         }
     }
 
@@ -155,41 +143,35 @@ impl Transport for WebSocket {
     ///
     /// It is fine to leave before a request, after a refusal, and when either side has sent a close frame.
     fn handle_eof(&mut self) -> Result<(), TransportError> {
-        let (farewell, result) = match &self.state {
-            State::Done(_) => return Ok(()),
+        let (farewell, result) = match &mut self.state {
+            State::Body(body) => return body.handle_eof(),
             State::Head(head) if head.is_empty() => (Vec::new(), Ok(())),
             State::Head(_) => {
                 let Answer { status, bytes } = Answer::bad_request();
                 (bytes, Err(TransportError::Answered { status }))
             }
-            State::Open(open) => (Vec::new(), open.handle_eof()),
         };
-        self.state = State::Done(farewell);
+        self.state = State::Body(Body::Done(farewell));
         result
     }
 
     fn close(&mut self, wire: &mut BytesMut) {
         match &mut self.state {
-            State::Head(_) => self.state = State::Done(Vec::new()),
-            State::Open(open) => {
-                open.write_control(wire);
-                open.close(self.config.sizes(), CloseCode::Normal, "");
-                open.write_control(wire);
-            }
-            State::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
+            State::Head(_) => self.state = State::Body(Body::Done(Vec::new())),
+            State::Body(body) => body.close(self.config.sizes(), wire),
         }
     }
 
     fn release(&mut self) {
-        if let State::Open(open) = &mut self.state {
-            open.release();
+        if let State::Body(body) = &mut self.state {
+            body.release();
         }
     }
 
     fn buffered(&self) -> usize {
         match &self.state {
-            State::Head(bytes) | State::Done(bytes) => bytes.len(),
-            State::Open(open) => open.buffered(),
+            State::Head(head) => head.len(),
+            State::Body(body) => body.buffered(),
         }
     }
 }

@@ -35,10 +35,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
-    let server = build(&["--package", "cereus-bench-baseline", "--bin", "cereus-bench-answers"])?;
+    let server = build(&["--package", "cereus-bench-baseline", "--bin", "cereus-bench-baseline"])?;
     let bare = build(&["--package", "cereus-bench-baseline", "--bin", "cereus-bench-loader"])?;
     let cereus = build(&["--package", "cereus-cli", "--bin", "cereus"])?;
-    let server = Server::new("answers", vec![server])?;
+    let server = Server::new("answers", vec![server, "answers".to_owned()])?;
 
     report::head("cereus load and a bare loader", options)?;
     let mut pass = true;

@@ -2,12 +2,9 @@ use std::{mem, sync::Arc};
 
 use bytes::BytesMut;
 use cereus_core::packet::{MAX_BODY_LEN, PacketHeader};
-use tungstenite::{
-    handshake::{client::generate_key, derive_accept_key},
-    protocol::frame::coding::CloseCode,
-};
+use tungstenite::handshake::{client::generate_key, derive_accept_key};
 
-use super::open::{Masks, Open, Sizes};
+use super::open::{Body, Masks, Open, Sizes};
 use crate::{Transport, TransportError};
 
 /// What the WebSocket connections of a client share.
@@ -68,9 +65,7 @@ pub struct WebSocketClient {
 #[derive(Debug)]
 enum State {
     Upgrading(Upgrading),
-    Open(Box<Open>),
-    /// What is still to be written.
-    Done(Vec<u8>),
+    Body(Body),
 }
 
 #[derive(Debug)]
@@ -113,12 +108,12 @@ impl WebSocketClient {
             Err(why) => return self.refuse(why),
         };
         let masks = Masks::new(seed());
-        self.state = State::Open(Box::new(Open::client(masks)));
+        self.state = State::Body(Body::Open(Box::new(Open::client(masks))));
         Ok(wire.get(len.saturating_sub(before)..))
     }
 
     fn refuse<T>(&mut self, why: String) -> Result<T, TransportError> {
-        self.state = State::Done(Vec::new());
+        self.state = State::Body(Body::Done(Vec::new()));
         Err(TransportError::Refused(why))
     }
 }
@@ -154,60 +149,43 @@ impl Transport for WebSocketClient {
         let Some(wire) = self.read_head(wire)? else {
             return Ok(());
         };
-        let State::Open(open) = &mut self.state else {
-            return Err(TransportError::Closed);
-        };
-        let Err((error, code)) = open.read(self.config.sizes(), wire, sink) else {
-            return Ok(());
-        };
-        if let Some(code) = code {
-            open.close(self.config.sizes(), code, &error.to_string());
+        match &mut self.state {
+            State::Upgrading(_) => Ok(()),
+            State::Body(body) => body.decode(self.config.sizes(), wire, sink),
         }
-        self.state = State::Done(open.take_output());
-        Err(error)
     }
 
     fn encode(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize) {
         match &mut self.state {
             State::Upgrading(upgrading) => wire.extend_from_slice(&mem::take(&mut upgrading.request)),
-            State::Open(open) => open.write(next, wire, limit),
-            State::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
+            State::Body(body) => body.encode(next, wire, limit),
         }
     }
 
     fn handle_eof(&mut self) -> Result<(), TransportError> {
-        let result = match &self.state {
-            State::Done(_) => return Ok(()),
-            State::Upgrading(_) => Err(TransportError::Refused("the server closed without an answer".into())),
-            State::Open(open) => open.handle_eof(),
-        };
-        self.state = State::Done(Vec::new());
-        result
+        match &mut self.state {
+            State::Upgrading(_) => self.refuse("the server closed without an answer".to_owned()),
+            State::Body(body) => body.handle_eof(),
+        }
     }
 
     fn close(&mut self, wire: &mut BytesMut) {
         match &mut self.state {
-            State::Upgrading(_) => self.state = State::Done(Vec::new()),
-            State::Open(open) => {
-                open.write_control(wire);
-                open.close(self.config.sizes(), CloseCode::Normal, "");
-                open.write_control(wire);
-            }
-            State::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
+            State::Upgrading(_) => self.state = State::Body(Body::Done(Vec::new())),
+            State::Body(body) => body.close(self.config.sizes(), wire),
         }
     }
 
     fn release(&mut self) {
-        if let State::Open(open) = &mut self.state {
-            open.release();
+        if let State::Body(body) = &mut self.state {
+            body.release();
         }
     }
 
     fn buffered(&self) -> usize {
         match &self.state {
             State::Upgrading(upgrading) => upgrading.request.len() + upgrading.head.len(),
-            State::Done(bytes) => bytes.len(),
-            State::Open(open) => open.buffered(),
+            State::Body(body) => body.buffered(),
         }
     }
 

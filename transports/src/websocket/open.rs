@@ -36,8 +36,82 @@ pub(super) struct Sizes {
     pub(super) frame: usize,
 }
 
+/// What follows the head, on both sides.
+#[derive(Debug)]
+pub(super) enum Body {
+    Open(Box<Open>),
+    /// What is still to be written.
+    Done(Vec<u8>),
+}
+
+impl Body {
+    pub(super) fn decode(
+        &mut self,
+        sizes: Sizes,
+        wire: &[u8],
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), TransportError> {
+        let Self::Open(open) = self else {
+            return Err(TransportError::Closed);
+        };
+        let Err((error, code)) = open.read(sizes, wire, sink) else {
+            return Ok(());
+        };
+        if let Some(code) = code {
+            open.close(sizes, code, &error.to_string());
+        }
+        *self = Self::Done(open.take_output());
+        Err(error)
+    }
+
+    pub(super) fn encode(
+        &mut self,
+        next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>,
+        wire: &mut BytesMut,
+        limit: usize,
+    ) {
+        match self {
+            Self::Open(open) => open.write(next, wire, limit),
+            Self::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
+        }
+    }
+
+    pub(super) fn handle_eof(&mut self) -> Result<(), TransportError> {
+        let Self::Open(open) = self else {
+            return Ok(());
+        };
+        let result = open.handle_eof();
+        *self = Self::Done(Vec::new());
+        result
+    }
+
+    pub(super) fn close(&mut self, sizes: Sizes, wire: &mut BytesMut) {
+        match self {
+            Self::Open(open) => {
+                open.write_control(wire);
+                open.close(sizes, CloseCode::Normal, "");
+                open.write_control(wire);
+            }
+            Self::Done(farewell) => wire.extend_from_slice(&mem::take(farewell)),
+        }
+    }
+
+    pub(super) fn release(&mut self) {
+        if let Self::Open(open) = self {
+            open.release();
+        }
+    }
+
+    pub(super) const fn buffered(&self) -> usize {
+        match self {
+            Self::Open(open) => open.held + open.control.len(),
+            Self::Done(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// The error, and the code of the close frame that it calls for.
-pub(super) type Failure = (TransportError, Option<CloseCode>);
+type Failure = (TransportError, Option<CloseCode>);
 
 /// What exists between the upgrade and the end.
 #[derive(Debug, Default)]
@@ -64,7 +138,7 @@ impl Open {
         Self { masks: Some(masks), ..Self::default() }
     }
 
-    pub(super) fn read(&mut self, sizes: Sizes, wire: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+    fn read(&mut self, sizes: Sizes, wire: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
         if wire.is_empty() {
             return Ok(());
         }
@@ -95,7 +169,7 @@ impl Open {
     }
 
     /// Leaves a close frame to be written, unless one was before.
-    pub(super) fn close(&mut self, sizes: Sizes, code: CloseCode, reason: &str) {
+    fn close(&mut self, sizes: Sizes, code: CloseCode, reason: &str) {
         let role = self.role();
         let context = self.context.get_or_insert_with(|| new_context(role, sizes));
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
@@ -105,19 +179,14 @@ impl Open {
     }
 
     /// Appends messages with the packets of `next`, until `limit` bytes wait in `wire`.
-    pub(super) fn write(
-        &mut self,
-        next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>,
-        wire: &mut BytesMut,
-        limit: usize,
-    ) {
+    fn write(&mut self, next: &mut dyn FnMut(&mut BytesMut) -> Option<usize>, wire: &mut BytesMut, limit: usize) {
         self.write_control(wire);
         if self.can_write() {
             while wire.len() < limit && write_message(self.masks.as_mut(), next, wire) {}
         }
     }
 
-    pub(super) fn handle_eof(&self) -> Result<(), TransportError> {
+    fn handle_eof(&self) -> Result<(), TransportError> {
         if !self.can_write() {
             return Ok(());
         }
@@ -125,10 +194,6 @@ impl Open {
             return Err(TransportError::Protocol("the stream ended in the middle of a message".into()));
         }
         Err(TransportError::Closed)
-    }
-
-    pub(super) const fn buffered(&self) -> usize {
-        self.held + self.control.len()
     }
 
     const fn role(&self) -> Role {
@@ -140,19 +205,19 @@ impl Open {
         self.context.as_ref().is_none_or(|context| context.can_write())
     }
 
-    pub(super) fn write_control(&mut self, wire: &mut BytesMut) {
+    fn write_control(&mut self, wire: &mut BytesMut) {
         wire.extend_from_slice(&mem::take(&mut self.answer));
         wire.extend_from_slice(&self.control);
         self.control.clear();
     }
 
-    pub(super) fn take_output(&mut self) -> Vec<u8> {
+    fn take_output(&mut self) -> Vec<u8> {
         let mut output = mem::take(&mut self.answer);
         output.append(&mut self.control);
         output
     }
 
-    pub(super) fn release(&mut self) {
+    fn release(&mut self) {
         if self.can_write() && self.boundary.is_clean() {
             self.context = None;
         }

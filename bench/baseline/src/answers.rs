@@ -1,56 +1,15 @@
-//! Bare tokio that answers each request with its body and knows nothing else of the protocol: whom loaders are measured with.
-//!
-//! ```text
-//! cereus-bench-answers 127.0.0.1:0
-//! ```
-//!
-//! It prints `listening on <address>` and runs until it is killed. `TOKIO_WORKER_THREADS` sets the threads.
+//! Answers each request with its body and knows nothing else of the protocol: whom loaders are measured with.
 
-use std::io::{self, Write};
-use std::process::ExitCode;
+use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const READ_BUFFER: usize = 64 * 1024;
 const HANDSHAKE: &[u8] =
     b"\x01\0\0\x47{\"code\":200,\"sys\":{\"heartbeat\":3600,\"dict\":{},\"serializer\":\"json\"}}    ";
 
-fn main() -> ExitCode {
-    let Some(address) = std::env::args().nth(1) else {
-        eprintln!("usage: cereus-bench-answers <address>, such as 127.0.0.1:0");
-        return ExitCode::from(2);
-    };
-    match run(&address) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cereus-bench-answers: cannot serve {address}: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(address: &str) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().build()?;
-    runtime.block_on(async move {
-        let listener = TcpListener::bind(address).await?;
-        let mut stdout = io::stdout();
-        writeln!(stdout, "listening on {}", listener.local_addr()?)?;
-        stdout.flush()?;
-        tokio::spawn(accept(listener)).await?
-    })
-}
-
-async fn accept(listener: TcpListener) -> io::Result<()> {
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        // A peer that resets its connection ends its own task only.
-        tokio::spawn(answer(stream));
-    }
-}
-
-async fn answer(mut stream: TcpStream) -> io::Result<()> {
+pub(crate) async fn answer(mut stream: TcpStream) -> io::Result<()> {
     let (mut buffer, mut held, mut out) = (vec![0; READ_BUFFER], 0, Vec::new());
     loop {
         let read = stream.read(&mut buffer[held..]).await?;
