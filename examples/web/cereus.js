@@ -239,11 +239,9 @@ var Connection = class {
       if (data instanceof ArrayBuffer) this.#receive(new Uint8Array(data));
       else this.#fail("protocol", "the server sent text where only bytes may be");
     };
-    socket.onclose = () => {
+    socket.onclose = socket.onerror = () => {
       this.#wire.eof(performance.now());
       this.#drive();
-    };
-    socket.onerror = () => {
     };
     this.#arm();
   }

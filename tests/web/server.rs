@@ -2,9 +2,16 @@
 //! here, whatever they are made of.
 #![expect(clippy::print_stdout, reason = "to tell where it listens")]
 
-use std::{future, time::Duration};
+use std::{
+    future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use cereus::{App, Compression, Error, ProtobufSerializer, Raw, Server, Service, Session, WebSocket};
+use cereus::{App, Compression, Error, ProtobufSerializer, Raw, Server, Service, Session, State, WebSocket};
 use serde_json::json;
 
 async fn echo(body: Raw) -> Raw {
@@ -32,6 +39,15 @@ async fn burst(session: Session) -> Result<Raw, Error> {
 async fn tell(server: Server, body: Raw) -> Result<(), Error> {
     server.broadcast("onTold", body)?;
     Ok(())
+}
+
+async fn count(State(count): State<Arc<AtomicUsize>>) -> Result<(), Error> {
+    count.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn counted(State(count): State<Arc<AtomicUsize>>) -> Raw {
+    Raw(count.load(Ordering::Relaxed).to_string().into())
 }
 
 async fn hold() -> Raw {
@@ -65,7 +81,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let game = Service::new("game").request("echo", echo).request("fail", fail).request("announce", announce);
     let game = game.request("burst", burst).request("kick", kick).request("hello", hello).notify("tell", tell);
-    let mut app = App::new(())
+    let game = game.notify("count", count).request("counted", counted);
+    let mut app = App::new(Arc::new(AtomicUsize::new(0)))
         .service(game)
         .service(Service::new("slow").concurrency(100).request("hold", hold))
         .dictionary([("onMessage", 1), ("game.echo", 2)])

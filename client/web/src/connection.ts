@@ -57,12 +57,11 @@ export class Connection {
       if (data instanceof ArrayBuffer) this.#receive(new Uint8Array(data));
       else this.#fail("protocol", "the server sent text where only bytes may be");
     };
-    socket.onclose = () => {
+    // After an error comes a close, but not in Node 20.
+    socket.onclose = socket.onerror = () => {
       this.#wire.eof(performance.now());
       this.#drive();
     };
-    // A close follows.
-    socket.onerror = () => {};
     this.#arm();
   }
 
