@@ -1,3 +1,5 @@
+// The npm package cereus-client: built from client/web by client/web/build.
+
 // src/errors.ts
 var ServerError = class extends Error {
   name = "ServerError";
@@ -92,7 +94,7 @@ function decodeError(bytes, serializer) {
   try {
     const read2 = serializer.startsWith("proto") ? readProtobuf(bytes) : JSON.parse(decodeText(bytes));
     const { code = "", msg = "", metadata } = read2;
-    return { code: String(code), msg: String(msg), metadata: metadata ?? {} };
+    return { code: String(code), msg: String(msg), metadata: Object(metadata) };
   } catch {
     return { code: "", msg: "the server answered with an error that cannot be read", metadata: {} };
   }
@@ -370,7 +372,7 @@ async function read(url, timeout) {
   const { process } = globalThis;
   const files = url.protocol === "file:" ? process?.getBuiltinModule?.("node:fs/promises") : void 0;
   if (files) return files.readFile(url);
-  const response = await fetch(url, { signal: AbortSignal.timeout(timeout) });
+  const response = await fetch(url, { signal: AbortSignal.timeout(Math.min(timeout, 2 ** 31 - 1)) });
   if (!response.ok) throw new Error(`${url.href} is not there: ${response.status}`);
   return response.arrayBuffer();
 }
@@ -450,8 +452,7 @@ var Pushes = class {
     return this.#dropped;
   }
   next() {
-    const value = this.#waiting.shift();
-    if (value !== void 0 || this.#waiting.length) return Promise.resolve({ done: false, value });
+    if (this.#waiting.length) return Promise.resolve({ done: false, value: this.#waiting.shift() });
     if (this.#ended) return Promise.resolve({ done: true, value: void 0 });
     return new Promise((resolve) => this.#readers.push(resolve));
   }
@@ -629,6 +630,7 @@ var Client = class {
     const connection = this.#connection;
     this.#serializer = serializer;
     this.#openSince = performance.now();
+    this.#roundTrips = [];
     this.#setStatus({ state: "open" });
     if (connection !== this.#connection) return;
     for (const message of this.#outbox.take()) {

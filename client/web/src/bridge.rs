@@ -20,7 +20,7 @@ pub struct Bridge {
     body: Bytes,
 }
 
-/// What [`Bridge::next_event`] found.
+/// What the next event is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -36,7 +36,7 @@ pub enum EventKind {
     Push,
     /// Body: nothing, or JSON with a reason.
     Kicked,
-    /// Number: [how](ending). Text: the same for people.
+    /// Number: how, of `endCodes` in `wire.ts`. Text: the same for people.
     Closed,
 }
 
@@ -65,7 +65,7 @@ impl From<SendError> for Refusal {
     }
 }
 
-/// The number of a reason.
+/// The number of a reason: its place in `endCodes` of `wire.ts`.
 fn ending(reason: &CloseReason) -> u32 {
     match reason {
         CloseReason::PeerClosed => 0,
@@ -235,4 +235,106 @@ fn milliseconds(number: f64) -> Duration {
 
 fn instant(now: f64) -> Instant {
     Instant::from_epoch(milliseconds(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use cereus_core::{ServerConfig, ServerConnection, ServerEvent};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { timeout: 5000.0, requests: 2, queued_bytes: 1000, message_bytes: 1 << 20 };
+
+    fn bridge(handshake: &str, limits: Limits) -> Option<Bridge> {
+        let mut bridge = Bridge::default();
+        bridge.argument(handshake.len()).copy_from_slice(handshake.as_bytes());
+        bridge.open(0.0, true, limits).then_some(bridge)
+    }
+
+    fn ask(bridge: &mut Bridge, route: &str, body: &str) -> Result<u32, Refusal> {
+        bridge.argument(route.len() + body.len()).copy_from_slice(format!("{route}{body}").as_bytes());
+        bridge.request(route.len())
+    }
+
+    fn exchange(bridge: &mut Bridge, server: &mut ServerConnection, now: f64) {
+        while bridge.transmit() > 0 {
+            server.handle_input(bridge.part(0), instant(now));
+        }
+        while let Some(event) = server.poll_event() {
+            match event {
+                ServerEvent::Handshake(request) => {
+                    assert_eq!(request.platform, "web");
+                    server.accept(instant(now));
+                }
+                ServerEvent::Request { id, body, .. } if body == "no" => server.respond_error(id, "never").unwrap(),
+                ServerEvent::Request { id, route, body } => {
+                    server.push(&route, body.clone()).unwrap();
+                    server.respond(id, body).unwrap();
+                }
+                _ => {}
+            }
+        }
+        let mut out = BytesMut::new();
+        while server.poll_transmit(&mut out).is_some() {}
+        bridge.argument(out.len()).copy_from_slice(&out);
+        bridge.input(now);
+    }
+
+    fn event(bridge: &mut Bridge) -> (EventKind, u32, String, String) {
+        let (kind, text) = (bridge.next_event(), |part: &[u8]| String::from_utf8_lossy(part).into_owned());
+        (kind, bridge.number(), text(bridge.part(1)), text(bridge.part(2)))
+    }
+
+    #[test]
+    fn messages_go_both_ways() {
+        let mut bridge = bridge(r#"{"sys":{"platform":"web"}}"#, LIMITS).unwrap();
+        let mut server = ServerConnection::new(ServerConfig::default().into(), Instant::EPOCH);
+        assert_eq!(ask(&mut bridge, "a.b", "{}"), Err(Refusal::NotConnected));
+        assert!((bridge.deadline() - 5000.0).abs() < 1e-9);
+        exchange(&mut bridge, &mut server, 1.0);
+        assert_eq!(event(&mut bridge), (EventKind::Connected, 30_000, "json".into(), String::new()));
+        assert!((bridge.deadline() - 30_001.0).abs() < 1e-9);
+        let body = "text ".repeat(20_000);
+        assert_eq!(ask(&mut bridge, "a.b", &body), Ok(1));
+        exchange(&mut bridge, &mut server, 2.0);
+        assert_eq!(event(&mut bridge), (EventKind::Push, 0, "a.b".into(), body.clone()));
+        assert_eq!(event(&mut bridge), (EventKind::Response, 1, String::new(), body));
+        assert_eq!(ask(&mut bridge, "a.b", "no"), Ok(2));
+        assert_eq!(ask(&mut bridge, "a.b", "yes"), Ok(3));
+        assert_eq!(ask(&mut bridge, "a.b", "no"), Err(Refusal::TooManyRequests));
+        bridge.cancel(3);
+        exchange(&mut bridge, &mut server, 3.0);
+        assert_eq!(event(&mut bridge), (EventKind::Error, 2, String::new(), "never".into()));
+        assert_eq!(event(&mut bridge).0, EventKind::Push);
+        assert_eq!(event(&mut bridge).0, EventKind::None);
+        server.kick(Some("late"), instant(4.0));
+        exchange(&mut bridge, &mut server, 4.0);
+        assert_eq!(event(&mut bridge), (EventKind::Kicked, 0, String::new(), r#"{"reason":"late"}"#.into()));
+        assert_eq!(event(&mut bridge), (EventKind::Closed, 2, "kicked".into(), String::new()));
+        assert_eq!(bridge.deadline(), f64::INFINITY);
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        assert!(bridge("[]", LIMITS).is_none());
+        assert!(bridge("{}", Limits { requests: 0, ..LIMITS }).is_none());
+        assert!(bridge("{}", Limits { timeout: f64::NAN, ..LIMITS }).is_none());
+        assert!(bridge("{}", Limits { timeout: f64::INFINITY, ..LIMITS }).is_some());
+    }
+
+    #[test]
+    fn whatever_is_called_when_nothing_panics() {
+        let mut bridge = bridge("{}", LIMITS).unwrap();
+        assert_eq!(bridge.request(100), Err(Refusal::NotConnected));
+        assert_eq!(bridge.notify(100), Err(Refusal::NotConnected));
+        bridge.cancel(7);
+        bridge.input(-1.0);
+        bridge.timeout(f64::NAN);
+        bridge.timeout(f64::INFINITY);
+        assert_eq!(event(&mut bridge).1, 4, "the handshake took too long");
+        assert_eq!(event(&mut bridge).0, EventKind::None);
+        bridge.close(0.0);
+        bridge.eof(0.0);
+        assert_eq!((bridge.transmit(), event(&mut bridge).0), (0, EventKind::None));
+    }
 }

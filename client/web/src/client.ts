@@ -188,6 +188,7 @@ export class Client {
     const connection = this.#connection as Connection;
     this.#serializer = serializer;
     this.#openSince = performance.now();
+    this.#roundTrips = [];
     this.#setStatus({ state: "open" });
     if (connection !== this.#connection) return;
     for (const message of this.#outbox.take()) {

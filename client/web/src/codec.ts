@@ -33,7 +33,7 @@ export function decodeError(bytes: Uint8Array, serializer: string): ErrorBody {
   try {
     const read = serializer.startsWith("proto") ? readProtobuf(bytes) : JSON.parse(decodeText(bytes));
     const { code = "", msg = "", metadata } = read as Partial<ErrorBody>;
-    return { code: String(code), msg: String(msg), metadata: metadata ?? {} };
+    return { code: String(code), msg: String(msg), metadata: Object(metadata) };
   } catch {
     return { code: "", msg: "the server answered with an error that cannot be read", metadata: {} };
   }

@@ -28,7 +28,7 @@ async function read(url: URL, timeout: number): Promise<BufferSource> {
   const { process } = globalThis as { process?: NodeProcess };
   const files = url.protocol === "file:" ? process?.getBuiltinModule?.("node:fs/promises") : undefined;
   if (files) return files.readFile(url);
-  const response = await fetch(url, { signal: AbortSignal.timeout(timeout) });
+  const response = await fetch(url, { signal: AbortSignal.timeout(Math.min(timeout, 2 ** 31 - 1)) });
   if (!response.ok) throw new Error(`${url.href} is not there: ${response.status}`);
   return response.arrayBuffer();
 }

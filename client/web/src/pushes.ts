@@ -19,8 +19,7 @@ export class Pushes<T> implements AsyncIterableIterator<T> {
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
-    const value = this.#waiting.shift();
-    if (value !== undefined || this.#waiting.length) return Promise.resolve({ done: false, value: value as T });
+    if (this.#waiting.length) return Promise.resolve({ done: false, value: this.#waiting.shift() as T });
     if (this.#ended) return Promise.resolve({ done: true, value: undefined });
     return new Promise((resolve) => this.#readers.push(resolve));
   }
