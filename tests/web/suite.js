@@ -88,11 +88,15 @@ export const tests = {
     const [teller, listener] = [await open(), await open()];
     const told = collect();
     listener.on('onTold', told);
+    const before = await listener.request('game.counted');
     teller.notify('game.tell', 'first');
+    // More than a socket takes at once.
+    for (let sent = 0; sent < 30; sent++) teller.notify('game.count', 'x'.repeat(10_000));
     teller.notify('game.tell', 'last');
     teller.close();
     equal(teller.status, { state: 'closed', reason: { code: 'closed', message: 'closed by this side' } });
     equal(await told.first(2), ['first', 'last']);
+    equal(await listener.request('game.counted'), before + 30);
     await rejects(teller.request('game.echo'), { name: 'ClientError', code: 'closed' });
   },
 
@@ -101,17 +105,30 @@ export const tests = {
     const error = await rejects(client.request('slow.hold'), { code: 'timeout' });
     ok(error instanceof ClientError);
     const controller = new AbortController();
-    const held = client.request('slow.hold', {}, { timeout: Infinity, signal: controller.signal });
+    const { signal } = controller;
+    let listeners = 0;
+    for (const [name, count] of [['addEventListener', 1], ['removeEventListener', -1]]) {
+      const method = signal[name];
+      signal[name] = (...rest) => {
+        listeners += count;
+        method.apply(signal, rest);
+      };
+    }
+    equal(await client.request('game.echo', 1, { signal, timeout: 10_000 }), 1);
+    equal(listeners, 0, 'a signal that outlives its requests keeps nothing of them');
+    const held = client.request('slow.hold', {}, { timeout: Infinity, signal });
     await rejects(client.request('slow.hold'), { code: 'full' });
     controller.abort(new Error('enough'));
     await rejects(held, { message: 'enough' });
-    await rejects(client.request('slow.hold', {}, { signal: controller.signal }), { message: 'enough' });
+    await rejects(client.request('slow.hold', {}, { signal }), { message: 'enough' });
+    equal(listeners, 0);
     equal(await client.request('game.echo', 'next', { timeout: 10_000 }), 'next');
   },
 
   async 'what waits to be sent is bounded, and none of it is lost'({ open, control }) {
     const client = await open({ maxQueuedBytes: 1 << 18 });
     const text = 'x'.repeat(10_000);
+    const before = await client.request('game.counted');
     await control('freeze');
     let sent = 0;
     try {
@@ -126,7 +143,7 @@ export const tests = {
     while (counted === undefined) {
       counted = await client.request('game.counted').catch(() => new Promise((next) => setTimeout(next)));
     }
-    equal(counted, sent);
+    equal(counted, before + sent);
     await rejects(client.request('x'.repeat(256)), { code: 'too-long' });
     await rejects(client.request('game.echo', 'x'.repeat(1 << 24)), { code: 'too-long' });
     equal(client.state, 'open');
