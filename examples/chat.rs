@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 const PAGE: &str = include_str!("chat.html");
-const CLIENT: &str = include_str!("client.js");
+const CLIENT: &str = include_str!("web/cereus.js");
+const CORE: &[u8] = include_bytes!("web/cereus.wasm");
 const MAX_NAME: usize = 20;
 const MAX_TEXT: usize = 500;
 const MAX_ROOMS: usize = 100;
@@ -150,11 +151,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on_listening(|at| println!("listening on {}\nopen {}", at[0], at[1].to_string().replacen("ws", "http", 1)))
         .build()?;
     let tcp = Tcp::bind(option("--tcp", "127.0.0.1:3250"));
-    let mut web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE).page(
-        "/client.js",
-        "text/javascript; charset=utf-8",
-        CLIENT,
-    );
+    let mut web = WebSocket::bind(option("--web", "127.0.0.1:3251"))
+        .page("/", "text/html; charset=utf-8", PAGE)
+        .page("/cereus.js", "text/javascript; charset=utf-8", CLIENT)
+        .page("/cereus.wasm", "application/wasm", CORE);
     let (chain, key) = (option("--cert", ""), option("--key", ""));
     if chain.is_empty() != key.is_empty() {
         return Err("--cert and --key need each other".into());

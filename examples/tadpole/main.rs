@@ -15,7 +15,8 @@ use tokio::{
 };
 
 const PAGE: &str = include_str!("index.html");
-const CLIENT: &str = include_str!("../client.js");
+const CLIENT: &str = include_str!("../web/cereus.js");
+const CORE: &[u8] = include_bytes!("../web/cereus.wasm");
 const TICK: Duration = Duration::from_millis(50);
 /// Of the pond, around its middle.
 const RADIUS: f32 = 1200.0;
@@ -233,11 +234,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on_listening(|at| println!("listening on {}\nopen http://{}", at[0], at[1].address()))
         .build()?;
     let tcp = Tcp::bind(option("--tcp", "127.0.0.1:3250"));
-    let web = WebSocket::bind(option("--web", "127.0.0.1:3251")).page("/", "text/html; charset=utf-8", PAGE).page(
-        "/client.js",
-        "text/javascript; charset=utf-8",
-        CLIENT,
-    );
+    let web = WebSocket::bind(option("--web", "127.0.0.1:3251"))
+        .page("/", "text/html; charset=utf-8", PAGE)
+        .page("/cereus.js", "text/javascript; charset=utf-8", CLIENT)
+        .page("/cereus.wasm", "application/wasm", CORE);
     tokio::select! {
         served = cereus::tokio::serve(server.clone(), [tcp, web]) => served?,
         failed = run(pond, server) => failed?,

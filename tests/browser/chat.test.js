@@ -188,12 +188,12 @@ test('it comes back when the server does', async () => {
   const page = await openTab('phoenix', { viewport: { width: 360, height: 640 } });
   await join(page, 'Phoenix');
   await chat.stop();
-  await page.locator('#state[data-state=offline]').waitFor();
+  await page.locator('#state[data-state=away]').waitFor();
   assert.ok(await page.getByRole('button', { name: 'Send' }).isDisabled());
   assert.ok((await widthOf(page)) <= 360);
   await shoot(page, 'offline');
   await chat.start();
-  await page.locator('#state[data-state=connected]').waitFor();
+  await page.locator('#state[data-state=open]').waitFor();
   const friend = await openTcp();
   await friend.request('room.join', { name: 'Friend', room: 'phoenix' });
   await friend.request('room.say', 'Welcome back.');

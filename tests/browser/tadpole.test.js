@@ -164,7 +164,7 @@ test('it comes back when the server does', async () => {
   await fill({ bots: 3 });
   const page = await dive('Phoenix', { viewport: { width: 360, height: 640 } });
   await example.stop();
-  await page.locator('body[data-state=offline]').waitFor();
+  await page.locator('body[data-state=away]').waitFor();
   assert.ok((await widthOf(page)) <= 360);
   await example.shoot(page, 'offline');
   await example.start();
