@@ -102,25 +102,29 @@ type Callback = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 
 /// Sessions of other servers whose end something here waits for.
 #[derive(Default)]
-pub(crate) struct Watched(Mutex<HashMap<(String, i64), Vec<Callback>>>);
+pub(crate) struct Watched(Mutex<HashMap<(String, i64), Vec<(Added, Callback)>>>);
+
+/// One callback, told from all others.
+type Added = Arc<()>;
 
 impl Watched {
-    pub(crate) fn add(&self, frontend: &str, session: i64, callback: Callback, max: usize) -> Result<(), Error> {
+    pub(crate) fn add(&self, frontend: &str, session: i64, callback: Callback, max: usize) -> Result<Added, Error> {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (frontend.to_owned(), session);
         if watched.len() >= max && !watched.contains_key(&key) {
             return Err(Error::new(Error::INTERNAL, "too many sessions are watched"));
         }
-        watched.entry(key).or_default().push(callback);
-        Ok(())
+        let added = Added::default();
+        watched.entry(key).or_default().push((Arc::clone(&added), callback));
+        Ok(added)
     }
 
-    /// Forgets what was added last.
-    pub(crate) fn take_back(&self, frontend: &str, session: i64) {
+    /// Forgets a callback that was added.
+    pub(crate) fn take_back(&self, frontend: &str, session: i64, added: &Added) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (frontend.to_owned(), session);
         if let Some(callbacks) = watched.get_mut(&key) {
-            callbacks.pop();
+            callbacks.retain(|(other, _)| !Arc::ptr_eq(other, added));
             if callbacks.is_empty() {
                 watched.remove(&key);
             }
@@ -130,7 +134,7 @@ impl Watched {
     pub(crate) async fn ended(&self, frontend: &str, session: i64) {
         let key = (frontend.to_owned(), session);
         let callbacks = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        for callback in callbacks.into_iter().flatten() {
+        for (_, callback) in callbacks.into_iter().flatten() {
             catch_panic("a session's on-close callback", async move { callback().await }).await;
         }
     }
@@ -212,15 +216,38 @@ impl Shared {
     ) -> Result<(), Error> {
         let target = self.servers().by_id(frontend).cloned();
         let target = target.ok_or_else(|| Error::new(Error::UNKNOWN, "server not found").with("server", frontend))?;
-        self.incoming.watched.add(frontend, session, callback, self.settings.max_watched_sessions)?;
+        let added = self.incoming.watched.add(frontend, session, callback, self.settings.max_watched_sessions)?;
         let data = protos::Session { id: session, ..protos::Session::default() }.encode_to_vec();
         let asked = match rpc.call_raw(&target, names::sys::WATCH_SESSION, data.into()) {
             Ok(call) => call.await.map(drop),
             Err(error) => Err(error),
         };
         if asked.is_err() {
-            self.incoming.watched.take_back(frontend, session);
+            self.incoming.watched.take_back(frontend, session, &added);
         }
         asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn who_takes_back_takes_his_own() {
+        let (watched, (told, tells)) = (Watched::default(), mpsc::channel());
+        let callback = |name: &'static str| -> Callback {
+            let told = told.clone();
+            Box::new(move || Box::pin(async move { told.send(name).expect("the test goes on") }))
+        };
+        let refused = watched.add("gate", 7, callback("refused"), 1).expect("there is room");
+        watched.add("gate", 7, callback("granted"), 1).expect("it is the same session");
+        watched.add("gate", 8, callback("too many"), 1).expect_err("there is room for one");
+        watched.take_back("gate", 7, &refused);
+        futures_lite::future::block_on(watched.ended("gate", 7));
+        futures_lite::future::block_on(watched.ended("gate", 7));
+        assert_eq!(tells.try_iter().collect::<Vec<_>>(), ["granted"]);
     }
 }
