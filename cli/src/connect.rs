@@ -70,12 +70,22 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 impl Connect {
     /// A client of the server at this address, as these options say. It does not reconnect.
     pub(crate) fn client(&self, address: &str) -> Result<ClientBuilder, Failure> {
+        self.client_as(address, self.handshake())
+    }
+
+    /// Who these options say that the client is.
+    pub(crate) fn handshake(&self) -> HandshakeRequest {
         let mut handshake = HandshakeRequest::default();
         handshake.platform = self.platform.clone().unwrap_or_else(|| "cereus".to_owned());
         handshake.lib_version = if self.browser { String::new() } else { env!("CARGO_PKG_VERSION").to_owned() };
         handshake.client_version = self.client_version.clone().unwrap_or_default();
         handshake.client_build_number = self.build_number.clone().unwrap_or_default();
         handshake.user.clone_from(&self.user);
+        handshake
+    }
+
+    /// The same, as somebody else.
+    pub(crate) fn client_as(&self, address: &str, handshake: HandshakeRequest) -> Result<ClientBuilder, Failure> {
         let mut builder = Client::builder(address)
             .handshake(handshake)
             .compress(self.compress)

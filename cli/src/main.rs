@@ -4,6 +4,8 @@
 
 mod connect;
 mod failure;
+mod protobuf;
+mod repl;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,8 @@ enum Command {
     /// Send one request and print its answer.
     #[command(after_help = "Example:\n  cereus request tcp://localhost:3250 room.join '{\"name\": \"nina\"}'")]
     Request(Box<connect::Request>),
+    #[command(after_help = repl::EXAMPLES)]
+    Repl(Box<repl::Repl>),
     /// Print what a shell needs to complete these commands.
     #[command(after_help = "Example:\n  cereus completions bash > ~/.local/share/bash-completion/completions/cereus")]
     Completions {
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Request(request) => block_on(request.run()),
+        Command::Repl(repl) => block_on(repl.run()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
