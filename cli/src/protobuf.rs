@@ -52,6 +52,10 @@ impl Schema {
 
     /// `.proto` files, and where to look for what they import.
     pub(crate) fn compile(&mut self, files: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<(), Failure> {
+        for file in files.iter().map(AsRef::as_ref) {
+            fs::metadata(file)
+                .map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))?;
+        }
         let own: Vec<&Path> = files.iter().filter_map(|file| file.as_ref().parent()).map(or_here).collect();
         let includes: Vec<&Path> = includes.iter().map(AsRef::as_ref).chain(own).collect();
         let set = protox::compile(files, includes).map_err(|error| Failure::Usage(told(&error)))?;

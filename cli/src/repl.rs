@@ -65,12 +65,15 @@ A script is one command a line; `help` at the prompt lists them:
   request room.nothing
   expect error PIT-404
 
-A path is `user.name`, `items.0.id`, `.` for everything, or a JSON pointer `/a.b/c`. An answer that is an error ends a
-script unless the next command is `expect error`.
+A path is `user.name`, `items.0.id`, `.` for everything, or a JSON pointer
+`/a.b/c`. An answer that is an error ends a script unless the next command is
+`expect error`.
 
-Exit code: 0 all went well; 1 a command or an expectation failed, or there is no server; 2 it was asked wrongly.
+Exit code: 0 all went well; 1 a command or an expectation failed, or there is
+no server; 2 it was asked wrongly.
 
-The history is in ~/.cereus_history, or where CEREUS_HISTORY or PITAYACLI_HISTORY_PATH say. NO_COLOR turns colours off."#;
+The history is in ~/.cereus_history, or where CEREUS_HISTORY or
+PITAYACLI_HISTORY_PATH say. NO_COLOR turns colours off."#;
 
 impl Repl {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {

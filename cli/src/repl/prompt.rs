@@ -12,9 +12,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rustyline::{
-    CompletionType, Config, Editor, ExternalPrinter, error::ReadlineError, history::FileHistory,
-};
+use rustyline::{CompletionType, Config, Editor, ExternalPrinter, error::ReadlineError, history::FileHistory};
 use tokio::sync::mpsc;
 
 use super::{command::word, complete::Completing, known::Known};

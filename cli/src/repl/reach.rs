@@ -36,7 +36,11 @@ pub(super) async fn reach(
                 Disconnect::Refused(_) | Disconnect::Kicked { .. } => {
                     return Err(Failure::Failed(format!("{address}: {error}")));
                 }
-                error => failures.push((address, error.to_string())),
+                error => {
+                    let text = error.to_string();
+                    let reason = text.strip_prefix(&format!("{address}: ")).map(str::to_owned);
+                    failures.push((address, reason.unwrap_or(text)));
+                }
             },
             Err(error) => return Err(error.into()),
         }
