@@ -7,7 +7,7 @@ use cereus_tokio::Tokio;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::print_line};
 
 /// How to reach a server, and as whom.
 #[derive(Args, Clone, Debug)]
@@ -132,8 +132,8 @@ impl Request {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let client = self.connect.client(&self.address)?.connect(Tokio::new()).await?;
         let answer = client.request(self.route, self.body).await?;
-        println!("{}", String::from_utf8_lossy(&answer));
         client.close().await;
+        print_line(&String::from_utf8_lossy(&answer))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -51,6 +51,9 @@ impl From<ConnectError> for Failure {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            RequestError::Send(_) => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! The command `cereus`: tools around servers of the Pitaya family.
 
-#![expect(clippy::print_stdout, reason = "it is a command")]
-
 mod connect;
 mod failure;
+mod output;
 mod protobuf;
 mod repl;
 
@@ -52,7 +51,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Request(request) => block_on(request.run()),
         Command::Repl(repl) => block_on(repl.run()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut script);
+            output::print_line(String::from_utf8_lossy(&script).trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }

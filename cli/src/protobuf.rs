@@ -23,7 +23,9 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Schema {
     pool: DescriptorPool,
+    /// What the user said, which counts before what the server said.
     routes: BTreeMap<String, RouteTypes>,
+    learned: BTreeMap<String, RouteTypes>,
     pushes: BTreeMap<String, String>,
 }
 
@@ -120,22 +122,27 @@ impl Schema {
     }
 
     pub(crate) fn route_names(&self) -> impl Iterator<Item = &str> {
-        self.routes.keys().chain(self.pushes.keys()).map(String::as_str)
+        self.all_routes().map(|(name, _)| name).chain(self.pushes.keys()).map(String::as_str)
     }
 
     /// The types of a route. `service.method` finds `type.service.method` if there is only one.
     pub(crate) fn route(&self, route: &str) -> Option<&RouteTypes> {
-        if let Some(types) = self.routes.get(route) {
+        if let Some(types) = self.routes.get(route).or_else(|| self.learned.get(route)) {
             return Some(types);
         }
-        let mut longer = self.routes.iter().filter(|(name, _)| is_short_for(route, name)).map(|(_, types)| types);
+        let mut longer = self.all_routes().filter(|(name, _)| is_short_for(route, name)).map(|(_, types)| types);
         let first = longer.next()?;
         longer.all(|other| other == first).then_some(first)
     }
 
+    fn all_routes(&self) -> impl Iterator<Item = (&String, &RouteTypes)> {
+        let learned = self.learned.iter().filter(|(name, _)| !self.routes.contains_key(*name));
+        self.routes.iter().chain(learned)
+    }
+
     /// All names of types that routes and pushes were given.
     fn used_types(&self) -> impl Iterator<Item = &String> {
-        let routes = self.routes.values().flat_map(|types| types.input.iter().chain(&types.output));
+        let routes = self.all_routes().flat_map(|(_, types)| types.input.iter().chain(&types.output));
         routes.chain(self.pushes.values())
     }
 }

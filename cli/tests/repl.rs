@@ -6,7 +6,10 @@ mod run;
 #[path = "support/server.rs"]
 mod server;
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+};
 
 use serde_json::json;
 
@@ -183,6 +186,35 @@ fn pushes_are_more_than_anybody_waits_for() {
     }
     script += "expect push onMessage within 20 number == 2999\n";
     repl(&[room.address("ws")], &script).ended(0, "");
+}
+
+#[test]
+fn comes_back() {
+    let room = server::room();
+    let mut child = run::start(&["--reconnect", "--json", room.address("tcp")]);
+    let mut input = child.stdin.take().unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut until = |state: &str| {
+        let part = format!("\"state\":\"{state}\"");
+        assert!(events.any(|event| event.unwrap().contains(&part)), "{state}");
+    };
+    until("connected");
+    writeln!(input, "notify room.leave").unwrap();
+    until("reconnecting");
+    writeln!(input, "request room.echo 1\nexpect . == 1").unwrap();
+    until("connected");
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn nobody_reads_what_is_printed() {
+    let mut child = run::start(&[]);
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(b"help\nhelp\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("cereus: stdin:1: nobody reads"), "{output:?}");
 }
 
 #[test]

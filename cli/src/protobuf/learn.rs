@@ -17,6 +17,8 @@ use serde_json::{Map, Value};
 use super::{RouteTypes, Schema};
 use crate::failure::Failure;
 
+/// What these two handlers themselves are asked and answer.
+const OWN: [&str; 3] = ["protos.Doc", "protos.ProtoNames", "protos.ProtoDescriptors"];
 /// The longest descriptor that is unpacked.
 const MAX_DESCRIPTOR: u64 = 16 << 20;
 /// How often imports are asked for. Each round goes one level deeper.
@@ -43,13 +45,13 @@ struct ProtoDescriptors {
 /// What a server told.
 #[derive(Debug)]
 pub(crate) struct Learned {
-    /// What was known before, and that.
+    /// With what the user said before.
     pub(crate) schema: Schema,
     /// What it did not tell.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Asks a server for its routes and their types. What is known of routes already stays, and its types are asked for as well.
+/// Asks a server for its routes and their types, and for the types that the user has named for routes.
 pub(crate) async fn learn(
     client: &Client,
     docs_route: &str,
@@ -66,11 +68,11 @@ pub(crate) async fn learn(
              types: give its route with --descriptors-route"
         ))
     })?;
-    let mut schema = Schema { routes: docs.handlers, ..Schema::default() };
-    schema.routes.extend(known.routes.clone());
-    schema.pushes.clone_from(&known.pushes);
+    let (routes, pushes) = (known.routes.clone(), known.pushes.clone());
+    let mut schema = Schema { routes, pushes, learned: docs.handlers, ..Schema::default() };
+    let wanted: BTreeSet<String> = schema.used_types().filter(|name| !OWN.contains(&name.as_str())).cloned().collect();
     let names = docs.types.into_iter().chain(schema.used_types().cloned()).collect();
-    let mut asking = Asking { client, route: &route, timeout, files: BTreeMap::new(), warnings: Vec::new() };
+    let mut asking = Asking { client, route: &route, timeout, wanted, files: BTreeMap::new(), warnings: Vec::new() };
     asking.ask_all(names).await?;
     let (files, warnings) = asking.usable();
     let added = schema.add_files(files);
@@ -146,6 +148,8 @@ struct Asking<'a> {
     client: &'a Client,
     route: &'a str,
     timeout: Duration,
+    /// The types of bodies that a user may send or get. That others are not known is no loss.
+    wanted: BTreeSet<String>,
     files: BTreeMap<String, FileDescriptorProto>,
     warnings: Vec<String>,
 }
@@ -170,18 +174,22 @@ impl Asking<'_> {
     async fn ask(&mut self, names: &[String]) -> Result<(), Failure> {
         match self.ask_for(names.to_vec()).await? {
             Ok(()) => return Ok(()),
-            Err(error) if names.len() == 1 => {
-                self.warnings.push(format!("the server does not tell of {}: {error}", names[0]))
-            }
+            Err(error) if names.len() == 1 => self.warn(&names[0], &error),
             Err(_) => {
                 for name in names {
                     if let Err(error) = self.ask_for(vec![name.clone()]).await? {
-                        self.warnings.push(format!("the server does not tell of {name}: {error}"));
+                        self.warn(name, &error);
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    fn warn(&mut self, name: &str, error: &str) {
+        if self.wanted.contains(name) {
+            self.warnings.push(format!("the server does not tell of {name}: {error}"));
+        }
     }
 
     /// The inner error is the server's.

@@ -1,6 +1,8 @@
 //! Somebody at a terminal.
 
-use tokio::signal;
+use std::sync::Arc;
+
+use tokio::{signal, sync::Notify};
 
 use super::{
     Repl,
@@ -24,16 +26,34 @@ pub(super) async fn run(options: Repl, style: Style) -> Result<(), Failure> {
     if let Some(warning) = warning {
         session.screen.tell(&Event::Text(&warning))?;
     }
-    let ended = converse(&mut session, &mut prompt, address).await;
+    let ended = converse(&mut session, &mut prompt, address, &interrupts()).await;
     let ended = ended.and(session.end().await);
     session.screen = Screen::Plain(style);
     prompt.end(above);
     ended
 }
 
-async fn converse(session: &mut Session, prompt: &mut Prompt, address: Option<String>) -> Result<(), Failure> {
+/// Tells whoever waits of Ctrl-C. While somebody types the editor reads that as a key; in between it is a signal, which from now on
+/// ends nothing.
+fn interrupts() -> Arc<Notify> {
+    let interrupts = Arc::new(Notify::new());
+    let tell = Arc::clone(&interrupts);
+    tokio::spawn(async move {
+        while signal::ctrl_c().await.is_ok() {
+            tell.notify_waiters();
+        }
+    });
+    interrupts
+}
+
+async fn converse(
+    session: &mut Session,
+    prompt: &mut Prompt,
+    address: Option<String>,
+    interrupts: &Notify,
+) -> Result<(), Failure> {
     if address.is_some() {
-        run_one(session, Command::Connect(address)).await?;
+        run_one(session, Command::Connect(address), interrupts).await?;
     }
     loop {
         let place = session.last_address().filter(|_| session.is_connected());
@@ -51,18 +71,18 @@ async fn converse(session: &mut Session, prompt: &mut Prompt, address: Option<St
                 continue;
             }
         };
-        if run_one(session, command).await? == Flow::Leave {
+        if run_one(session, command, interrupts).await? == Flow::Leave {
             return Ok(());
         }
     }
 }
 
 /// Ctrl-C gives up what takes too long.
-async fn run_one(session: &mut Session, command: Command) -> Result<Flow, Failure> {
+async fn run_one(session: &mut Session, command: Command, interrupts: &Notify) -> Result<Flow, Failure> {
     let is_expectation = matches!(command, Command::Expect(_));
     let result = tokio::select! {
         result = session.run(command) => result,
-        Ok(()) = signal::ctrl_c() => Err(Failure::failed("given up")),
+        () = interrupts.notified() => Err(Failure::failed("given up")),
     };
     match result {
         Ok(flow) => {

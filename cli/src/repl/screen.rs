@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, IsTerminal, Write as _},
+    io::{self, IsTerminal},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use super::{
     body::{Body, tame},
     prompt::Above,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, output::print_line};
 
 /// How it is to look.
 #[derive(Clone, Copy, Debug)]
@@ -108,11 +108,7 @@ impl Screen {
 
     pub(super) fn write(&mut self, text: &str) -> Result<(), Failure> {
         match self {
-            Self::Plain(_) => {
-                let mut out = io::stdout().lock();
-                let written = writeln!(out, "{text}").and_then(|()| out.flush());
-                written.map_err(|error| Failure::Failed(format!("nobody reads what is printed: {error}")))
-            }
+            Self::Plain(_) => print_line(text),
             Self::Above(_, above) => {
                 above.print(format!("{text}\n"));
                 Ok(())

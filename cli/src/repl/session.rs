@@ -44,6 +44,14 @@ struct Answer {
     result: Result<Body, (Box<ServerError>, Body)>,
 }
 
+/// The end of a request.
+#[derive(Debug)]
+pub(super) struct Ended {
+    number: u64,
+    /// An error: there was no answer, or none that can be read.
+    result: Result<(), Failure>,
+}
+
 /// One user of the REPL, or one script.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -145,15 +153,15 @@ impl Session {
             let Ok(incoming) = timeout_at(deadline, self.inbox.next()).await else {
                 return Err(Failure::Failed(format!("{route}: no answer within {:?}", self.timeout)));
             };
-            if let Some((answered, result)) = self.take(incoming)?
-                && answered == number
+            if let Some(ended) = self.take(incoming)?
+                && ended.number == number
             {
-                return result;
+                return ended.result;
             }
         }
     }
 
-    fn notify(&mut self, route: &str, body: &str) -> Result<(), Failure> {
+    fn notify(&self, route: &str, body: &str) -> Result<(), Failure> {
         let body = self.encode(route, body)?;
         self.connection.client()?.notify(route, body)?;
         self.known.add_route(route);
@@ -183,11 +191,8 @@ impl Session {
 
 /// What comes.
 impl Session {
-    /// Shows it and keeps what is to be kept. If it was the end of a request, says of which one, and whether there was an answer.
-    pub(super) fn take(
-        &mut self,
-        (at, incoming): (Timestamp, Incoming),
-    ) -> Result<Option<(u64, Result<(), Failure>)>, Failure> {
+    /// Shows it and keeps what is to be kept.
+    pub(super) fn take(&mut self, (at, incoming): (Timestamp, Incoming)) -> Result<Option<Ended>, Failure> {
         match incoming {
             Incoming::Push(push) => {
                 let route = push.route.to_string();
@@ -208,7 +213,8 @@ impl Session {
             }
             Incoming::State { .. } => {}
             Incoming::Answer { number, route, took, result } => {
-                return self.take_answer(at, route, took, result).map(|result| Some((number, result)));
+                let result = self.take_answer(at, route, took, result)?;
+                return Ok(Some(Ended { number, result }));
             }
         }
         Ok(None)

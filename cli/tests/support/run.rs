@@ -3,7 +3,7 @@
 
 use std::{
     io::Write,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -16,9 +16,9 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// `cereus repl` with these arguments and this standard input.
-pub(crate) fn repl(arguments: &[&str], input: &str) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_cereus"))
+/// `cereus repl` with these arguments, on pipes.
+pub(crate) fn start(arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_cereus"))
         .arg("repl")
         .args(arguments)
         .env("CEREUS_HISTORY", "")
@@ -26,7 +26,12 @@ pub(crate) fn repl(arguments: &[&str], input: &str) -> Ran {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// `cereus repl` with these arguments and this standard input.
+pub(crate) fn repl(arguments: &[&str], input: &str) -> Ran {
+    let mut child = start(arguments);
     // Whoever fails early does not read all of it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();

@@ -82,6 +82,7 @@ pub(crate) fn room() -> Running {
         .request("bytes", || async { Raw(vec![0, 255, 16].into()) })
         .notify("later", later)
         .notify("say", say)
+        .notify("leave", |session: Session| async move { session.close() })
         .notify("kick", kick);
     Running::serve(App::new(()).server_type("game").service(service), go)
 }

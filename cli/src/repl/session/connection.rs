@@ -133,12 +133,12 @@ impl Session {
     fn builder(&self, address: &str) -> Result<ClientBuilder, Failure> {
         let inbox = self.inbox.clone();
         let builder = self.options.connect.client_as(address, self.handshake.clone())?;
-        let reconnect = if self.options.reconnect { Reconnect::default() } else { Reconnect::never() };
-        Ok(builder
-            .request_timeout(LONGEST)
-            .reconnect(reconnect)
-            .while_away(WhileAway::Fail)
-            .on_any_push(move |push| inbox.put(Incoming::Push(push))))
+        // Who comes back has what was sent meanwhile wait for that.
+        let builder = match self.options.reconnect {
+            true => builder.reconnect(Reconnect::default()),
+            false => builder.reconnect(Reconnect::never()).while_away(WhileAway::Fail),
+        };
+        Ok(builder.request_timeout(LONGEST).on_any_push(move |push| inbox.put(Incoming::Push(push))))
     }
 
     pub(super) async fn disconnect(&mut self) -> Result<(), Failure> {
