@@ -2,17 +2,18 @@
 
 use rustyline::{Context, Helper, completion::Completer, highlight::Highlighter, hint::Hinter, validate::Validator};
 
-use super::{command::COMMANDS, known::Known};
+use super::{above::Gate, command::COMMANDS, known::Known};
 
 /// What the editor asks.
 #[derive(Debug)]
 pub(super) struct Completing {
     known: Known,
+    gate: Gate,
 }
 
 impl Completing {
-    pub(super) const fn new(known: Known) -> Self {
-        Self { known }
+    pub(super) const fn new(known: Known, gate: Gate) -> Self {
+        Self { known, gate }
     }
 
     /// What may stand where the words before it are these.
@@ -56,6 +57,13 @@ impl Completer for Completing {
 
 impl Hinter for Completing {
     type Hint = String;
+
+    /// There are no hints. This is asked whenever the prompt is about to be drawn, once the editor has the terminal: from then on
+    /// it knows how to print above the prompt.
+    fn hint(&self, _: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        self.gate.open();
+        None
+    }
 }
 
 impl Highlighter for Completing {}
@@ -74,7 +82,7 @@ mod tests {
         known.add_route("room.join");
         known.add_route("room.leave");
         known.add_types(["game.Join".to_owned()]);
-        let completing = Completing::new(known);
+        let completing = Completing::new(known, Gate::default());
         let history = MemHistory::new();
         let complete = |line: &str| completing.complete(line, line.len(), &Context::new(&history)).unwrap();
         assert_eq!(complete("disc"), (0, vec!["disconnect ".to_owned()]));

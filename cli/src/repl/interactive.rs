@@ -21,7 +21,7 @@ pub(super) async fn run(options: Repl, style: Style) -> Result<(), Failure> {
     let address = options.address.clone();
     let mut session = Session::new(options, Screen::Plain(style), known.clone())?;
     let (mut prompt, above, warning) = Prompt::start(&known)?;
-    session.screen = Screen::Above(style, above.clone());
+    session.screen = Screen::Above(style, above);
     session.screen.tell(&Event::Text(GREETING))?;
     if let Some(warning) = warning {
         session.screen.tell(&Event::Text(&warning))?;
@@ -29,7 +29,7 @@ pub(super) async fn run(options: Repl, style: Style) -> Result<(), Failure> {
     let ended = converse(&mut session, &mut prompt, address, &interrupts()).await;
     let ended = ended.and(session.end().await);
     session.screen = Screen::Plain(style);
-    prompt.end(above);
+    prompt.end();
     ended
 }
 
@@ -103,7 +103,7 @@ async fn ask(
     is_command: bool,
 ) -> Result<Option<String>, Failure> {
     let inbox = session.inbox();
-    prompt.ask(text, is_command);
+    prompt.ask(text, is_command).await;
     loop {
         tokio::select! {
             line = prompt.line() => return Ok(line),

@@ -2,34 +2,33 @@
 
 use std::{
     env,
-    io::Write,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc as std_mpsc,
-    },
-    thread::{self, JoinHandle},
+    path::{Path, PathBuf},
+    sync::mpsc as std_mpsc,
+    thread::JoinHandle,
 };
 
-use rustyline::{CompletionType, Config, Editor, ExternalPrinter, error::ReadlineError, history::FileHistory};
+use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
 use tokio::sync::mpsc;
 
-use super::{command::word, complete::Completing, known::Known};
+use super::{
+    above::{Above, Gate, spawn},
+    command::word,
+    complete::Completing,
+    known::Known,
+};
 use crate::failure::Failure;
 
 /// How many lines of history are kept.
 const HISTORY: usize = 1000;
-/// How much waits to be printed while the terminal is held.
-const UNPRINTED: usize = 1000;
 
 /// Reads lines in a thread of its own, for reading blocks.
 #[derive(Debug)]
 pub(super) struct Prompt {
-    asks: Option<std_mpsc::Sender<Ask>>,
+    asks: std_mpsc::Sender<Ask>,
     lines: mpsc::Receiver<Option<String>>,
-    reader: Option<JoinHandle<()>>,
-    printer: Option<JoinHandle<()>>,
+    above: Above,
+    reader: JoinHandle<()>,
+    printer: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -51,25 +50,29 @@ impl Prompt {
             .build();
         let history = FileHistory::with_config(&config);
         let mut editor = Editor::with_history(config, history).map_err(failed)?;
-        editor.set_helper(Some(Completing::new(known.clone())));
+        let gate = Gate::default();
+        editor.set_helper(Some(Completing::new(known.clone(), gate.clone())));
         let (history, warning) = load_history(&mut editor);
         for line in editor.history().iter() {
             learn(known, line);
         }
-        let external = editor.create_external_printer().map_err(failed)?;
-        let (above, printer) = Above::start(external)?;
+        let external = editor.create_external_printer().map_err(|error| {
+            Failure::Failed(format!(
+                "this terminal has no lines to edit ({error}): hand commands over in a pipe or a file"
+            ))
+        })?;
+        let (above, printer) = Above::start(external, gate.clone())?;
         let (asks, asked) = std_mpsc::channel();
         let (answer, lines) = mpsc::channel(1);
-        let reader = spawn("prompt", move || read(&mut editor, history.as_deref(), &asked, &answer))?;
-        Ok((Self { asks: Some(asks), lines, reader: Some(reader), printer: Some(printer) }, above, warning))
+        let reader = spawn("prompt", move || read(&mut editor, &gate, history.as_deref(), &asked, &answer))?;
+        Ok((Self { asks, lines, above: above.clone(), reader, printer }, above, warning))
     }
 
-    /// Shows a prompt. What is typed comes from [`line`](Self::line).
-    pub(super) fn ask(&self, prompt: &str, is_command: bool) {
-        if let Some(asks) = &self.asks {
-            // Should the thread be gone, `line` says so.
-            let _ = asks.send(Ask { prompt: prompt.to_owned(), is_command });
-        }
+    /// Shows a prompt, below all that is printed so far. What is typed comes from [`line`](Self::line).
+    pub(super) async fn ask(&self, prompt: &str, is_command: bool) {
+        self.above.close().await;
+        // Should the thread be gone, `line` says so.
+        let _ = self.asks.send(Ask { prompt: prompt.to_owned(), is_command });
     }
 
     /// Waits for the line that was asked for; `None`: the user leaves. Dropping it loses nothing.
@@ -77,30 +80,29 @@ impl Prompt {
         self.lines.recv().await.flatten()
     }
 
-    /// Gives the terminal back, once everything is printed.
-    pub(super) fn end(mut self, above: Above) {
-        self.asks = None;
-        drop(above);
-        for thread in [self.reader.take(), self.printer.take()].into_iter().flatten() {
+    /// Gives the terminal back, once everything is printed. Nobody prints any more.
+    pub(super) fn end(self) {
+        let Self { asks, above, reader, printer, .. } = self;
+        // Should the thread of the prompt have died, nobody else does.
+        above.open();
+        drop((asks, above));
+        for thread in [reader, printer] {
             let _ = thread.join();
         }
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.map_err(|error| Failure::Failed(format!("a thread cannot be started: {error}")))
-}
-
 fn read(
     editor: &mut Editor<Completing, FileHistory>,
-    history: Option<&std::path::Path>,
+    gate: &Gate,
+    history: Option<&Path>,
     asked: &std_mpsc::Receiver<Ask>,
     answer: &mpsc::Sender<Option<String>>,
 ) {
     while let Ok(Ask { prompt, is_command }) = asked.recv() {
         // Whatever else can happen, a terminal that is gone for example, is the end as well.
         let line = editor.readline(&prompt).ok();
+        gate.open();
         if let Some(line) = line.as_deref().filter(|line| is_command && !line.trim().is_empty()) {
             let _ = editor.add_history_entry(line);
             // At once: whoever is killed has a history, too.
@@ -140,38 +142,5 @@ fn learn(known: &Known, line: &str) {
     let route = word(rest).0;
     if matches!(command, "request" | "notify" | "push" | "type") && !route.is_empty() {
         known.add_route(route);
-    }
-}
-
-/// Prints above the line that is being typed, in a thread of its own: a terminal can be held, and the editor's own queue has room
-/// for one text only while nobody types.
-#[derive(Clone, Debug)]
-pub(super) struct Above {
-    texts: std_mpsc::SyncSender<String>,
-    unprinted: Arc<AtomicU64>,
-}
-
-impl Above {
-    fn start(mut printer: impl ExternalPrinter + Send + 'static) -> Result<(Self, JoinHandle<()>), Failure> {
-        let (texts, waiting) = std_mpsc::sync_channel::<String>(UNPRINTED);
-        let unprinted = Arc::new(AtomicU64::new(0));
-        let dropped = Arc::clone(&unprinted);
-        let thread = spawn("printer", move || {
-            while let Ok(text) = waiting.recv() {
-                let missing = dropped.swap(0, Ordering::Relaxed);
-                let text = if missing == 0 { text } else { format!("{text}({missing} more were not printed)\n") };
-                if printer.print(text).is_err() {
-                    return;
-                }
-            }
-            let _ = std::io::stdout().flush();
-        })?;
-        Ok((Self { texts, unprinted }, thread))
-    }
-
-    pub(super) fn print(&self, text: String) {
-        if self.texts.try_send(text).is_err() {
-            self.unprinted.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }

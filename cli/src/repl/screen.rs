@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
+    above::Above,
     body::{Body, tame},
-    prompt::Above,
 };
 use crate::{failure::Failure, output::print_line};
 

@@ -1,10 +1,11 @@
 //! Commands from a file or from a pipe.
 
-use std::{fs::File, io, io::BufRead, path::Path, thread};
+use std::{fs::File, io, io::BufRead, path::Path};
 
 use tokio::sync::mpsc;
 
 use super::{
+    above::spawn,
     command::Command,
     expect::Expectation,
     screen::Event,
@@ -48,8 +49,7 @@ impl Source {
                 }
             }
         };
-        let thread = thread::Builder::new().name("script".to_owned()).spawn(read);
-        thread.map_err(|error| Failure::Failed(format!("a thread cannot be started: {error}")))?;
+        spawn("script", read)?;
         Ok(Self { name, lines })
     }
 }
