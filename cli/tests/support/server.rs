@@ -127,7 +127,7 @@ pub(crate) fn nowhere() -> String {
 /// A folder of this test's own.
 pub(crate) fn folder() -> std::path::PathBuf {
     let name = thread::current().name().unwrap_or("test").replace("::", "-");
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
