@@ -40,7 +40,7 @@ pub(crate) struct Connect {
     /// Trust any server: whoever is in between can read and change everything.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// A line for the head of the request that asks for a WebSocket, such as 'Origin: https://example.com'.
+    /// A line for the head of the request that asks for a WebSocket, such as `Origin: https://example.com`.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
     /// How long it may take to connect, and as long again to shake hands, in seconds.
