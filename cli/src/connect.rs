@@ -7,7 +7,7 @@ use cereus_tokio::Tokio;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::print_line};
 
 /// How to reach a server, and as whom.
 #[derive(Args, Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Connect {
     /// Trust any server: whoever is in between can read and change everything.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// A line for the head of the request that asks for a WebSocket, such as 'Origin: https://example.com'.
+    /// A line for the head of the request that asks for a WebSocket, such as `Origin: https://example.com`.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
     /// How long it may take to connect, and as long again to shake hands, in seconds.
@@ -70,12 +70,22 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 impl Connect {
     /// A client of the server at this address, as these options say. It does not reconnect.
     pub(crate) fn client(&self, address: &str) -> Result<ClientBuilder, Failure> {
+        self.client_as(address, self.handshake())
+    }
+
+    /// Who these options say that the client is.
+    pub(crate) fn handshake(&self) -> HandshakeRequest {
         let mut handshake = HandshakeRequest::default();
         handshake.platform = self.platform.clone().unwrap_or_else(|| "cereus".to_owned());
         handshake.lib_version = if self.browser { String::new() } else { env!("CARGO_PKG_VERSION").to_owned() };
         handshake.client_version = self.client_version.clone().unwrap_or_default();
         handshake.client_build_number = self.build_number.clone().unwrap_or_default();
         handshake.user.clone_from(&self.user);
+        handshake
+    }
+
+    /// The same, as somebody else.
+    pub(crate) fn client_as(&self, address: &str, handshake: HandshakeRequest) -> Result<ClientBuilder, Failure> {
         let mut builder = Client::builder(address)
             .handshake(handshake)
             .compress(self.compress)
@@ -122,8 +132,8 @@ impl Request {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let client = self.connect.client(&self.address)?.connect(Tokio::new()).await?;
         let answer = client.request(self.route, self.body).await?;
-        println!("{}", String::from_utf8_lossy(&answer));
         client.close().await;
+        print_line(&String::from_utf8_lossy(&answer))?;
         Ok(ExitCode::SUCCESS)
     }
 }

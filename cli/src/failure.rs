@@ -1,4 +1,4 @@
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use cereus_client::{ConnectError, RequestError};
 use thiserror::Error;
@@ -15,6 +15,22 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self::Failed(text.into())
+    }
+
+    /// Says where, too.
+    pub(crate) fn at(self, place: impl Display) -> Self {
+        match self {
+            Self::Usage(text) => Self::Usage(format!("{place}: {text}")),
+            Self::Failed(text) => Self::Failed(format!("{place}: {text}")),
+        }
+    }
+
     /// 1: it went wrong; 2: it was asked wrongly, as for the options themselves.
     pub(crate) fn code(&self) -> ExitCode {
         match self {
@@ -35,6 +51,9 @@ impl From<ConnectError> for Failure {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            RequestError::Send(_) => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }

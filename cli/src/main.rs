@@ -1,10 +1,11 @@
 //! The command `cereus`: tools around servers of the Pitaya family.
 
-#![expect(clippy::print_stdout, reason = "it is a command")]
-
 mod connect;
 mod failure;
 mod load;
+mod output;
+mod protobuf;
+mod repl;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,8 @@ enum Command {
         after_help = "Example:\n  cereus load tcp://localhost:3250 --route room.echo --body hello --rate 5000 --connections 200 --html report.html"
     )]
     Load(Box<load::Load>),
+    #[command(after_help = repl::EXAMPLES)]
+    Repl(Box<repl::Repl>),
     /// Print what a shell needs to complete these commands.
     #[command(after_help = "Example:\n  cereus completions bash > ~/.local/share/bash-completion/completions/cereus")]
     Completions {
@@ -52,8 +55,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Request(request) => block_on(request.run()),
         Command::Load(load) => load.run(),
+        Command::Repl(repl) => block_on(repl.run()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut script);
+            output::print_line(String::from_utf8_lossy(&script).trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }

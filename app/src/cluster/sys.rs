@@ -102,7 +102,10 @@ type Callback = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 
 /// Sessions of other servers whose end something here waits for.
 #[derive(Default)]
-pub(crate) struct Watched(Mutex<HashMap<(String, i64), Vec<(Added, Callback)>>>);
+pub(crate) struct Watched(Mutex<HashMap<Key, Vec<(Added, Callback)>>>);
+
+/// A server and one of its sessions.
+type Key = (String, i64);
 
 /// One callback, told from all others.
 type Added = Arc<()>;

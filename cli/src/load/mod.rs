@@ -15,6 +15,7 @@ use self::{live::Live, mix::Mix, report::Report};
 use crate::{
     connect::{Connect, seconds},
     failure::Failure,
+    output::print_line,
 };
 
 /// Load a server and report how long its answers take.
@@ -136,11 +137,7 @@ impl Load {
                 fs::write(file, text).map_err(|error| cannot_write(file, &error))?;
             }
         }
-        match self.json {
-            true => println!("{}", report.json()),
-            false => print!("{}", report.text()),
-        }
-        Ok(())
+        print_line(&if self.json { report.json().to_string() } else { report.text().trim_end().to_owned() })
     }
 }
 

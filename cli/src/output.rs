@@ -1,0 +1,10 @@
+use std::io::{self, Write};
+
+use crate::failure::Failure;
+
+/// Prints one text and a line break. Unlike `println!` it does not panic when nobody reads it.
+pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    written.map_err(|error| Failure::Failed(format!("nobody reads what is printed: {error}")))
+}
