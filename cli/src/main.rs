@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "it is a command")]
 
+mod conform;
 mod connect;
 mod failure;
 
@@ -25,6 +26,9 @@ enum Command {
     /// Send one request and print its answer.
     #[command(after_help = "Example:\n  cereus request tcp://localhost:3250 room.join '{\"name\": \"nina\"}'")]
     Request(Box<connect::Request>),
+    /// Check whether a server keeps to the protocol, byte by byte.
+    #[command(after_help = conform::AFTER_HELP)]
+    Conform(Box<conform::Conform>),
     /// Print what a shell needs to complete these commands.
     #[command(after_help = "Example:\n  cereus completions bash > ~/.local/share/bash-completion/completions/cereus")]
     Completions {
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Request(request) => block_on(request.run()),
+        Command::Conform(conform) => conform.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,0 +1,183 @@
+//! What a check is.
+
+use super::{
+    bytes::handshake,
+    offer::Family,
+    probe::Probe,
+    verdict::{Found, Mark, fail, pass, skip, warn},
+};
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Check {
+    /// Never changes: people choose checks by it, and compare reports.
+    pub(super) id: &'static str,
+    /// What a server does that passes.
+    pub(super) title: &'static str,
+    /// Where `pitaya-v3.md` says so.
+    pub(super) section: &'static str,
+    pub(super) over: Over,
+    pub(super) risk: Risk,
+    run: Run,
+}
+
+/// Over which transports it makes sense.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Over {
+    Any,
+    Stream,
+    WebSocket,
+}
+
+/// What it may do to a server.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Risk {
+    /// Nothing that clients do not do: it runs beside others.
+    None,
+    /// It runs alone, and the server is looked after when it is over.
+    Hostile,
+    /// As hostile, and known to end servers of this protocol: it runs last.
+    Deadly,
+}
+
+#[derive(Debug)]
+enum Run {
+    With(fn(&Probe<'_>) -> Found),
+    /// The server accepts each of these handshakes.
+    Accepts(&'static [&'static [u8]]),
+    /// The server refuses each of these handshakes.
+    Refuses(&'static [&'static [u8]]),
+    /// The server ends the connection after each of these, without a word.
+    Closes(After, Mark, &'static [&'static [u8]]),
+}
+
+/// When something wrong is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum After {
+    Connecting,
+    /// And before the acknowledgement.
+    Handshake,
+    Acknowledgement,
+}
+
+impl Check {
+    const fn new(id: &'static str, title: &'static str, section: &'static str, run: Run) -> Self {
+        Self { id, title, section, over: Over::Any, risk: Risk::None, run }
+    }
+
+    pub(super) const fn with(
+        id: &'static str,
+        section: &'static str,
+        title: &'static str,
+        run: fn(&Probe<'_>) -> Found,
+    ) -> Self {
+        Self::new(id, title, section, Run::With(run))
+    }
+
+    pub(super) const fn accepts(
+        id: &'static str,
+        section: &'static str,
+        title: &'static str,
+        bodies: &'static [&'static [u8]],
+    ) -> Self {
+        Self::new(id, title, section, Run::Accepts(bodies))
+    }
+
+    pub(super) const fn refuses(
+        id: &'static str,
+        section: &'static str,
+        title: &'static str,
+        bodies: &'static [&'static [u8]],
+    ) -> Self {
+        Self::new(id, title, section, Run::Refuses(bodies))
+    }
+
+    pub(super) const fn closes(
+        id: &'static str,
+        section: &'static str,
+        title: &'static str,
+        (after, mark): (After, Mark),
+        packets: &'static [&'static [u8]],
+    ) -> Self {
+        Self { risk: Risk::Hostile, ..Self::new(id, title, section, Run::Closes(after, mark, packets)) }
+    }
+
+    pub(super) const fn over(self, over: Over) -> Self {
+        Self { over, ..self }
+    }
+
+    pub(super) const fn risk(self, risk: Risk) -> Self {
+        Self { risk, ..self }
+    }
+
+    pub(super) fn run(&self, probe: &Probe<'_>) -> Found {
+        match (self.over, probe.target.has_messages()) {
+            (Over::Stream, true) => return Err(skip("it is about TCP and TLS")),
+            (Over::WebSocket, false) => return Err(skip("it is about WebSockets")),
+            _ => {}
+        }
+        match self.run {
+            Run::With(run) => run(probe),
+            Run::Accepts(bodies) => accepts(probe, bodies),
+            Run::Refuses(bodies) => refuses(probe, bodies),
+            Run::Closes(after, mark, packets) => closes(probe, after, mark, packets),
+        }
+    }
+}
+
+fn accepts(probe: &Probe<'_>, bodies: &[&[u8]]) -> Found {
+    for body in bodies {
+        let mut peer = probe.connect()?;
+        let reply = probe.shake(&mut peer, body)?;
+        if reply.code != 200 {
+            let body = String::from_utf8_lossy(body);
+            return Err(fail(format!("the server answered `{body}` with the code {}, not 200", reply.code)));
+        }
+        probe.acknowledge(&mut peer);
+        probe.works_if_offered(&mut peer)?;
+    }
+    pass("the server answers with the code 200")
+}
+
+fn refuses(probe: &Probe<'_>, bodies: &[&[u8]]) -> Found {
+    for body in bodies {
+        let shown = String::from_utf8_lossy(body);
+        let mut peer = probe.connect()?;
+        peer.send(&handshake(body));
+        let Some(packets) = probe.end_of(&mut peer, After::Connecting)? else {
+            let what = format!("the connection stayed open after the handshake `{shown}`");
+            return Err(if probe.family().is_pitaya() { fail(what) } else { warn(what) });
+        };
+        let code = match &packets[..] {
+            [(1, reply)] => probe.read_reply(reply)?.code,
+            [] if probe.family() == Family::Pitaya => {
+                return Err(warn(format!(
+                    "the connection ended after the handshake `{shown}` before the refusal came"
+                )));
+            }
+            [] => return Err(fail(format!("the handshake `{shown}` was not answered before the connection ended"))),
+            _ => return Err(fail(format!("the handshake `{shown}` was answered with {}", probe.kinds(&packets)))),
+        };
+        if !(400..600).contains(&code) {
+            return Err(fail(format!("the handshake `{shown}` was answered with the code {code}")));
+        }
+    }
+    pass("the server answers with a code that refuses, and ends the connection")
+}
+
+fn closes(probe: &Probe<'_>, after: After, mark: Mark, packets: &[&[u8]]) -> Found {
+    for packet in packets {
+        let mut peer = match after {
+            After::Connecting => probe.connect()?,
+            After::Handshake => {
+                let mut peer = probe.connect()?;
+                probe.shake(&mut peer, probe.handshake().as_bytes())?;
+                peer
+            }
+            After::Acknowledgement => probe.greet()?,
+        };
+        peer.send(packet);
+        probe.is_ended(&mut peer, after, mark)?;
+    }
+    pass("the server ends the connection without a word")
+}
