@@ -4,7 +4,7 @@ use super::{
     bytes::handshake,
     offer::Family,
     probe::Probe,
-    verdict::{Found, Mark, fail, pass, skip, warn},
+    verdict::{Found, Mark, fail, pass, warn},
 };
 
 /// One row of the table.
@@ -16,7 +16,7 @@ pub(super) struct Check {
     pub(super) title: &'static str,
     /// Where `pitaya-v3.md` says so.
     pub(super) section: &'static str,
-    pub(super) over: Over,
+    over: Over,
     pub(super) risk: Risk,
     run: Run,
 }
@@ -110,12 +110,16 @@ impl Check {
         Self { risk, ..self }
     }
 
-    pub(super) fn run(&self, probe: &Probe<'_>) -> Found {
-        match (self.over, probe.target.has_messages()) {
-            (Over::Stream, true) => return Err(skip("it is about TCP and TLS")),
-            (Over::WebSocket, false) => return Err(skip("it is about WebSockets")),
-            _ => {}
+    /// Whether it makes sense where a message of the transport is a packet, or is not.
+    pub(super) fn is_over(&self, websocket: bool) -> bool {
+        match self.over {
+            Over::Any => true,
+            Over::Stream => !websocket,
+            Over::WebSocket => websocket,
         }
+    }
+
+    pub(super) fn run(&self, probe: &Probe<'_>) -> Found {
         match self.run {
             Run::With(run) => run(probe),
             Run::Accepts(bodies) => accepts(probe, bodies),

@@ -91,6 +91,15 @@ fn report_file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// Those of the transport.
+fn chosen_for(target: &Target, checks: &[&'static Check]) -> Result<Vec<&'static Check>, Failure> {
+    let chosen: Vec<_> = checks.iter().copied().filter(|check| check.is_over(target.has_messages())).collect();
+    match chosen.is_empty() {
+        true => Err(Failure::Usage(format!("none of these checks makes sense over {}", target.address))),
+        false => Ok(chosen),
+    }
+}
+
 impl Conform {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let chosen = self.chosen()?;
@@ -119,6 +128,7 @@ impl Conform {
     fn check(&self, address: &str, checks: &[&'static Check]) -> Result<ExitCode, Failure> {
         let offer = self.routes.as_deref().map(Offer::read).transpose()?.unwrap_or_default();
         let target = Target::new(address, self.header.clone(), self.trust.tls()?, self.timeout)?;
+        let checks = &chosen_for(&target, checks)?[..];
         let progress = Progress::new(checks.len());
         let run = Run { target: &target, offer: &offer, slow: self.slow, progress: &progress };
         let report = run.all(checks);

@@ -18,24 +18,31 @@ pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
+/// A key that leaves bytes readable in reports.
+const PLAIN: [u8; 4] = [0; 4];
+
 /// One frame as a client sends it.
 pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    encode(0x80 | opcode, true, payload)
+    encode(0x80 | opcode, Some(PLAIN), payload)
+}
+
+/// The same with a key that changes every byte.
+pub(super) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    encode(0x80 | opcode, Some([0x37, 0xfa, 0x21, 0x3d]), payload)
 }
 
 /// A frame that is not the last of its message.
 pub(super) fn fragment(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    encode(opcode, true, payload)
+    encode(opcode, Some(PLAIN), payload)
 }
 
 /// A frame as only servers may send it.
 pub(super) fn unmasked(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    encode(0x80 | opcode, false, payload)
+    encode(0x80 | opcode, None, payload)
 }
 
-fn encode(first: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let bit = if masked { 0x80 } else { 0 };
+fn encode(first: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
+    let bit = if mask.is_some() { 0x80 } else { 0 };
     let mut bytes = vec![first];
     match payload.len() {
         len @ 0..126 => bytes.push(bit | len as u8),
@@ -48,12 +55,8 @@ fn encode(first: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
             bytes.extend((len as u64).to_be_bytes());
         }
     }
-    if !masked {
-        bytes.extend(payload);
-        return bytes;
-    }
-    bytes.extend(MASK);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes.extend(mask.iter().flatten());
+    bytes.extend(payload.iter().zip(mask.unwrap_or_default().iter().cycle()).map(|(byte, mask)| byte ^ mask));
     bytes
 }
 

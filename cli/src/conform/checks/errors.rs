@@ -7,7 +7,7 @@ use super::super::{
     bytes::request,
     check::Check,
     offer::{Call, Family},
-    peer::{Peer, Received},
+    peer::{Event, Peer, Received},
     probe::{Probe, QUIET},
     verdict::{Found, Mark, Stop, fail, pass, skip, warn},
 };
@@ -98,10 +98,11 @@ fn refused(probe: &Probe<'_>, peer: &mut Peer, call: &Call) -> Result<Received, 
                 false => Err(fail("the answer has no error bit")),
             }
         }
-        Family::Nano => match peer.messages_within(QUIET * 2)?.is_empty() {
-            true => Err(warn("nothing came, as nano does: its clients wait until they give up")),
-            false => Err(warn("something came, though nano answers no errors")),
-        },
+        Family::Nano => Err(warn(match &peer.within(QUIET * 2)?[..] {
+            [] => "nothing came, as nano does: its clients wait until they give up",
+            [Event::End(_)] => "the server ended the connection, as nano does",
+            _ => "something came, though nano answers no errors",
+        })),
         Family::Pomelo => {
             let answer = peer.answer(3)?;
             let body: Value = serde_json::from_slice(&answer.message.body).unwrap_or_default();
@@ -165,12 +166,13 @@ fn shape(probe: &Probe<'_>) -> Found {
 
 fn connection_stays(probe: &Probe<'_>) -> Found {
     let call = probe.offer.error().or_else(|_| probe.offer.missing())?;
+    if probe.family() == Family::Nano {
+        return Err(skip("nano ends connections after errors"));
+    }
     let mut peer = probe.greet()?;
     for id in 10..13 {
         probe.ask(&mut peer, id, call);
-        if probe.family() != Family::Nano {
-            peer.answer(id)?;
-        }
+        peer.answer(id)?;
     }
     probe.echo(&mut peer, 1)?;
     pass("an echo came after three errors")

@@ -15,6 +15,7 @@ use super::super::{
 
 pub(super) const CHECKS: &[Check] = &[
     row("websocket.binary-frames", "1.7", "The server sends one packet in each binary message", binary_frames),
+    row("websocket.mask", "RFC 6455, 5.3", "Every key of a mask is understood", mask),
     row("websocket.text-opcode", "1.7", "A packet may come in a text message", text_opcode),
     row("websocket.fragments", "1.7", "A message may come in fragments with a ping between", fragments),
     row("websocket.several-frames", "1.7", "Several frames may come in one write", several_frames),
@@ -57,6 +58,13 @@ fn binary_frames(probe: &Probe<'_>) -> Found {
     let mut peer = probe.greet()?;
     probe.works_if_offered(&mut peer)?;
     pass("all that came was one packet in one binary message")
+}
+
+fn mask(probe: &Probe<'_>) -> Found {
+    let mut peer = probe.connect()?;
+    peer.send_bytes(&websocket::masked(BINARY, &handshake(probe.handshake())));
+    probe.reply(&mut peer)?;
+    pass("a handshake behind another key was answered")
 }
 
 fn text_opcode(probe: &Probe<'_>) -> Found {

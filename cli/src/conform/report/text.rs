@@ -14,7 +14,7 @@ use super::{
 
 /// Of one exchange so many bytes are shown, and of one check the last exchanges.
 const MAX_BYTES: usize = 64;
-const MAX_ENTRIES: usize = 12;
+const MAX_ENTRIES: usize = 6;
 
 /// How the table looks.
 #[derive(Clone, Copy, Debug)]
@@ -52,14 +52,11 @@ pub(in super::super) fn text(report: &Report, style: Style) -> String {
     let mut out = String::new();
     for row in &report.checks {
         let _ = writeln!(out, "{}  {:<width$}  {}", style.verdict(row.verdict), row.id, row.title);
-        let is_news = matches!(row.verdict, Verdict::Fail | Verdict::Warning);
         if row.verdict != Verdict::Pass || style.verbose {
             let _ = writeln!(out, "         {} ({})", row.reason, row.section);
         }
         if style.verbose || row.verdict == Verdict::Fail {
             exchange(&mut out, row, style);
-        }
-        if is_news || style.verbose {
             out.push('\n');
         }
     }
