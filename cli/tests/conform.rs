@@ -1,5 +1,7 @@
 //! `cereus conform` against a server of Cereus, and against little servers that do one thing wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
+
 mod wrong;
 
 use std::{
@@ -11,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use cereus::{App, Endpoint, Error, Json, Raw, Server, Service, Session, Tcp, WebSocket};
+use cereus::{App, Endpoint, Error, Json, Raw, Server, Service, Session, Tcp, TlsConfig, WebSocket};
 use serde_json::Value;
 
 use crate::wrong::{Fault, Wrong};
@@ -149,6 +151,37 @@ fn cereus_passes_over_tcp() {
 #[test]
 fn cereus_passes_over_websocket() {
     assert_passes("websocket", WebSocket::bind("127.0.0.1:0"));
+}
+
+/// The same over TLS; what it carries is checked above.
+fn assert_passes_encrypted(name: &str, endpoint: Endpoint) {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (chain, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+    let address = serve(endpoint.tls(&TlsConfig::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()));
+    let ca = folder(name).join("ca.pem");
+    fs::write(&ca, chain).unwrap();
+    let address = address.replace("127.0.0.1", "localhost");
+    let arguments = [&*address, "--ca", ca.to_str().unwrap(), "--json", "--timeout", "3"];
+    let groups = ["framing", "websocket", "messages", "kick", "robust"];
+    let arguments: Vec<_> = arguments.into_iter().chain(groups.iter().flat_map(|group| ["--only", group])).collect();
+    let output = cereus(name, &arguments);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let others: Vec<_> = report["checks"].as_array().unwrap().iter().filter(|row| row["verdict"] != "pass").collect();
+    assert!(others.is_empty(), "{others:#?}");
+    // Nobody else is trusted.
+    let arguments = [&*address, "--only", "handshake.minimal"];
+    let output = cereus(name, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn cereus_passes_over_tls() {
+    assert_passes_encrypted("tls", Tcp::bind("127.0.0.1:0"));
+}
+
+#[test]
+fn cereus_passes_over_wss() {
+    assert_passes_encrypted("wss", WebSocket::bind("127.0.0.1:0"));
 }
 
 #[test]

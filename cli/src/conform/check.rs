@@ -3,6 +3,7 @@
 use super::{
     bytes::handshake,
     offer::Family,
+    peer::Packet,
     probe::Probe,
     verdict::{Found, Mark, fail, pass, warn},
 };
@@ -153,7 +154,7 @@ fn refuses(probe: &Probe<'_>, bodies: &[&[u8]]) -> Found {
             return Err(if probe.family().is_pitaya() { fail(what) } else { warn(what) });
         };
         let code = match &packets[..] {
-            [(1, reply)] => probe.read_reply(reply)?.code,
+            [Packet(1, reply)] => probe.read_reply(reply)?.code,
             [] if probe.family() == Family::Pitaya => {
                 return Err(warn(format!(
                     "the connection ended after the handshake `{shown}` before the refusal came"

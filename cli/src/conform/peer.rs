@@ -18,11 +18,14 @@ use super::{
 /// No body of the server is longer once inflated.
 const MAX_INFLATED: usize = 64 << 20;
 
+/// A type, which may be any, and a body.
+#[derive(Debug)]
+pub(super) struct Packet(pub(super) u8, pub(super) Vec<u8>);
+
 /// What came from the server.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Its type may be any.
-    Packet(u8, Vec<u8>),
+    Packet(Packet),
     Pong(Vec<u8>),
     End(String),
     Nothing,
@@ -156,8 +159,8 @@ impl Peer {
     fn take(&mut self, bytes: Vec<u8>) -> Result<(), Stop> {
         if !self.is_websocket {
             self.buffer.extend(bytes);
-            while let Some((kind, body)) = first_packet(&mut self.buffer) {
-                self.events.push_back(Event::Packet(kind, body));
+            while let Some(packet) = first_packet(&mut self.buffer) {
+                self.events.push_back(Event::Packet(packet));
             }
             return Ok(());
         }
@@ -185,7 +188,7 @@ impl Peer {
     fn take_message(&mut self, mut message: Vec<u8>) -> Result<(), Stop> {
         let length = message.len();
         match first_packet(&mut message) {
-            Some((kind, body)) if message.is_empty() => self.events.push_back(Event::Packet(kind, body)),
+            Some(packet) if message.is_empty() => self.events.push_back(Event::Packet(packet)),
             Some(_) => return Err(fail("the server sent more than one packet in one WebSocket message")),
             None => {
                 return Err(fail(format!("the server sent a WebSocket message of {length} bytes that is no packet")));
@@ -195,12 +198,12 @@ impl Peer {
     }
 
     /// The next packet that is no heartbeat.
-    pub(super) fn packet(&mut self, awaited: &str) -> Result<(u8, Vec<u8>), Stop> {
+    pub(super) fn packet(&mut self, awaited: &str) -> Result<Packet, Stop> {
         let until = self.deadline();
         loop {
             match self.next(until)? {
-                Event::Packet(3, _) | Event::Pong(_) => {}
-                Event::Packet(kind, body) => return Ok((kind, body)),
+                Event::Packet(Packet(3, _)) | Event::Pong(_) => {}
+                Event::Packet(packet) => return Ok(packet),
                 Event::End(why) => return Err(fail(format!("{awaited} did not come: {why}"))),
                 Event::Nothing => {
                     return Err(fail(format!("{awaited} did not come within {:?}", self.patience)));
@@ -211,7 +214,7 @@ impl Peer {
 
     /// The next message.
     pub(super) fn message(&mut self, awaited: &str) -> Result<Received, Stop> {
-        let (kind, body) = self.packet(awaited)?;
+        let Packet(kind, body) = self.packet(awaited)?;
         if kind != 4 {
             return Err(fail(format!("{awaited} did not come: a packet of type {kind:#04x} came instead")));
         }
@@ -248,7 +251,7 @@ impl Peer {
         let mut events = Vec::new();
         loop {
             match self.next(until)? {
-                Event::Packet(3, _) => {}
+                Event::Packet(Packet(3, _)) => {}
                 Event::Nothing => return Ok(events),
                 event => {
                     let is_over = matches!(event, Event::End(_));
@@ -266,8 +269,10 @@ impl Peer {
         let mut messages = Vec::new();
         for event in self.within(time)? {
             match event {
-                Event::Packet(4, body) => messages.push(self.read(body)?),
-                Event::Packet(kind, _) => return Err(fail(format!("a packet of type {kind:#04x} came unexpectedly"))),
+                Event::Packet(Packet(4, body)) => messages.push(self.read(body)?),
+                Event::Packet(Packet(kind, _)) => {
+                    return Err(fail(format!("a packet of type {kind:#04x} came unexpectedly")));
+                }
                 Event::End(why) => return Err(fail(format!("the connection ended: {why}"))),
                 Event::Pong(_) | Event::Nothing => {}
             }
@@ -276,13 +281,13 @@ impl Peer {
     }
 
     /// How the server ended the connection: what it sent before, heartbeats aside. Nothing if it did not.
-    pub(super) fn end(&mut self, within: Duration) -> Result<Option<Vec<(u8, Vec<u8>)>>, Stop> {
+    pub(super) fn end(&mut self, within: Duration) -> Result<Option<Vec<Packet>>, Stop> {
         let until = Instant::now() + within;
         let mut packets = Vec::new();
         loop {
             match self.next(until)? {
-                Event::Packet(3, _) | Event::Pong(_) => {}
-                Event::Packet(kind, body) => packets.push((kind, body)),
+                Event::Packet(Packet(3, _)) | Event::Pong(_) => {}
+                Event::Packet(packet) => packets.push(packet),
                 Event::End(_) => return Ok(Some(packets)),
                 Event::Nothing => return Ok(None),
             }
@@ -302,10 +307,10 @@ pub(super) struct Received {
 }
 
 /// Takes the first packet of a stream, whatever its type, if it is whole.
-fn first_packet(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+fn first_packet(buffer: &mut Vec<u8>) -> Option<Packet> {
     let &[kind, high, middle, low, ..] = &buffer[..] else { return None };
     let end = 4 + u32::from_be_bytes([0, high, middle, low]) as usize;
     let body = buffer.get(4..end)?.to_vec();
     buffer.drain(..end);
-    Some((kind, body))
+    Some(Packet(kind, body))
 }

@@ -10,7 +10,7 @@ use super::{
     bytes::{ACK, HANDSHAKE, handshake, request},
     check::After,
     offer::{Call, Family, Offer},
-    peer::{Peer, Received},
+    peer::{Packet, Peer, Received},
     trace::Trace,
     verdict::{Found, Mark, Stop, fail, pass, warn},
     wire::Target,
@@ -84,8 +84,8 @@ impl<'a> Probe<'a> {
     /// The answer to a handshake.
     pub(super) fn reply(&self, peer: &mut Peer) -> Result<HandshakeResponse, Stop> {
         match peer.packet("the answer to the handshake")? {
-            (1, reply) => self.read_reply(&reply),
-            (kind, _) => Err(fail(format!("the handshake was answered with a packet of type {kind:#04x}"))),
+            Packet(1, reply) => self.read_reply(&reply),
+            Packet(kind, _) => Err(fail(format!("the handshake was answered with a packet of type {kind:#04x}"))),
         }
     }
 
@@ -189,7 +189,7 @@ impl<'a> Probe<'a> {
     }
 
     /// How the server ended the connection; nothing if it did not, for all that silence does not explain.
-    pub(super) fn end_of(&self, peer: &mut Peer, after: After) -> Result<Option<Vec<(u8, Vec<u8>)>>, Stop> {
+    pub(super) fn end_of(&self, peer: &mut Peer, after: After) -> Result<Option<Vec<Packet>>, Stop> {
         let silence = self.heartbeat() * 3 / 2;
         match after {
             After::Acknowledgement => peer.end(self.patience()),
@@ -214,8 +214,8 @@ impl<'a> Probe<'a> {
     }
 
     /// Packets in words.
-    pub(super) fn kinds(&self, packets: &[(u8, Vec<u8>)]) -> String {
-        let kinds: Vec<_> = packets.iter().take(5).map(|(kind, _)| format!("{kind:#04x}")).collect();
+    pub(super) fn kinds(&self, packets: &[Packet]) -> String {
+        let kinds: Vec<_> = packets.iter().take(5).map(|Packet(kind, _)| format!("{kind:#04x}")).collect();
         match packets.len() {
             0 => "nothing".to_owned(),
             1 => format!("a packet of type {}", kinds[0]),

@@ -5,6 +5,7 @@ use std::{thread, time::Duration};
 use super::super::{
     bytes::{ACK, HEARTBEAT, handshake, request},
     check::{After, Check, Over, Risk},
+    peer::Event,
     probe::{Probe, QUIET},
     verdict::{Found, Mark, fail, pass, warn},
 };
@@ -153,7 +154,7 @@ fn longest_header(probe: &Probe<'_>) -> Found {
         peers.push(peer);
     }
     let events = peers[0].within(QUIET)?;
-    let packets = events.iter().filter(|event| matches!(event, super::super::peer::Event::Packet(..))).count();
+    let packets = events.iter().filter(|event| matches!(event, Event::Packet(..))).count();
     if packets > 0 {
         return Err(fail("the server answered a packet of which it had but a few bytes"));
     }

@@ -6,6 +6,7 @@ use super::super::{
     bytes::{ACK, BROWSER, HANDSHAKE, HEARTBEAT, handshake},
     check::{After, Check, Risk},
     offer::Family,
+    peer::Packet,
     probe::{Probe, inflated, is_deflated},
     verdict::{Found, Mark, Stop, fail, pass, skip, warn},
 };
@@ -95,7 +96,7 @@ pub(super) const CHECKS: &[Check] = &[
 fn reply(probe: &Probe<'_>) -> Found {
     let mut peer = probe.connect()?;
     peer.send(&handshake(probe.handshake()));
-    let (kind, body) = peer.packet("the answer to the handshake")?;
+    let Packet(kind, body) = peer.packet("the answer to the handshake")?;
     if kind != 1 {
         return Err(fail(format!("the handshake was answered with a packet of type {kind:#04x}")));
     }
@@ -168,7 +169,7 @@ fn refused_code(probe: &Probe<'_>) -> Found {
 fn deflate_plain(probe: &Probe<'_>) -> Found {
     let mut peer = probe.connect()?;
     peer.send(&handshake(BROWSER));
-    let (_, body) = peer.packet("the answer to the handshake")?;
+    let Packet(_, body) = peer.packet("the answer to the handshake")?;
     match is_deflated(&body) {
         false => pass("it is plain"),
         true => Err(probe.strays(Mark::Optional, "it is deflated, which JavaScript clients cannot read")),
@@ -178,7 +179,7 @@ fn deflate_plain(probe: &Probe<'_>) -> Found {
 fn deflate_library(probe: &Probe<'_>) -> Found {
     let mut peer = probe.connect()?;
     peer.send(&handshake(HANDSHAKE));
-    let (_, body) = peer.packet("the answer to the handshake")?;
+    let Packet(_, body) = peer.packet("the answer to the handshake")?;
     probe.read_reply(&body)?;
     pass(if is_deflated(&body) { "it is zlib, and can be read" } else { "it is plain" })
 }
@@ -217,8 +218,8 @@ fn deep(probe: &Probe<'_>) -> Found {
     let answer = peer.packet("an answer");
     probe.is_alive()?;
     match answer {
-        Ok((1, reply)) => pass(format!("it was answered with the code {}", probe.read_reply(&reply)?.code)),
-        Ok((kind, _)) => Err(fail(format!("it was answered with a packet of type {kind:#04x}"))),
+        Ok(Packet(1, reply)) => pass(format!("it was answered with the code {}", probe.read_reply(&reply)?.code)),
+        Ok(Packet(kind, _)) => Err(fail(format!("it was answered with a packet of type {kind:#04x}"))),
         Err(_) => pass("it was not answered, and others are served"),
     }
 }

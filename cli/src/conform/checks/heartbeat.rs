@@ -6,7 +6,7 @@ use super::super::{
     bytes::{HEARTBEAT, handshake, request},
     check::Check,
     offer::Family,
-    peer::{Event, Peer},
+    peer::{Event, Packet, Peer},
     probe::{Probe, QUIET, SHORT},
     verdict::{Found, Mark, Stop, fail, pass, skip, warn},
 };
@@ -57,7 +57,7 @@ fn beats(peer: &mut Peer, every: Duration, times: u32, packet: &[u8]) -> Result<
         let until = start + every * turn;
         loop {
             match peer.next(until)? {
-                Event::Packet(3, _) => beats.push(start.elapsed()),
+                Event::Packet(Packet(3, _)) => beats.push(start.elapsed()),
                 Event::Packet(..) | Event::Pong(_) => {}
                 Event::End(why) => return Err(fail(format!("after {:.1?} {why}", start.elapsed()))),
                 Event::Nothing => break,
@@ -101,8 +101,10 @@ fn left(peer: &mut Peer, start: Instant, limit: Duration) -> Result<Option<(Dura
     let mut packets = 0;
     loop {
         match peer.next(start + limit)? {
-            Event::Packet(3, _) => packets += 1,
-            Event::Packet(kind, _) => return Err(fail(format!("a packet of type {kind:#04x} came before the end"))),
+            Event::Packet(Packet(3, _)) => packets += 1,
+            Event::Packet(Packet(kind, _)) => {
+                return Err(fail(format!("a packet of type {kind:#04x} came before the end")));
+            }
             Event::Pong(_) => {}
             Event::End(_) => return Ok(Some((start.elapsed(), packets))),
             Event::Nothing => return Ok(None),
@@ -165,7 +167,7 @@ fn unanswered(probe: &Probe<'_>) -> Found {
     peer.send_all(&[HEARTBEAT; 20]);
     let until = Instant::now() + QUIET;
     let mut came = 0;
-    while let Event::Packet(3, _) = peer.next(until)? {
+    while let Event::Packet(Packet(3, _)) = peer.next(until)? {
         came += 1;
     }
     match came {

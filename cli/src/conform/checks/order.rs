@@ -6,7 +6,7 @@ use super::super::{
     bytes::{HEARTBEAT, KICK, request},
     check::Check,
     offer::Family,
-    peer::Peer,
+    peer::{Packet, Peer},
     probe::Probe,
     verdict::{Found, Mark, Stop, fail, pass, skip},
 };
@@ -125,11 +125,11 @@ fn kick(probe: &Probe<'_>) -> Found {
     let Some(packets) = peer.end(probe.patience())? else {
         return Err(fail("the connection stayed open after the kick"));
     };
-    let kicks = packets.iter().filter(|(kind, _)| *kind == 5).count();
+    let kicks = packets.iter().filter(|Packet(kind, _)| *kind == 5).count();
     match (&packets[..], kicks) {
         (_, 0) => Err(fail("the connection ended, and no kick packet came before")),
-        ([.., (5, body)], 1) if body.is_empty() => pass("a kick without a body came, then the end"),
-        ([.., (5, body)], 1) => {
+        ([.., Packet(5, body)], 1) if body.is_empty() => pass("a kick without a body came, then the end"),
+        ([.., Packet(5, body)], 1) => {
             pass(format!("a kick with the body {} came, then the end", String::from_utf8_lossy(body)))
         }
         _ => Err(fail(format!("{} came: more than one kick, or something after it", probe.kinds(&packets)))),

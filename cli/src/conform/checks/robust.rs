@@ -6,7 +6,7 @@ use super::super::{
     bytes::{by_hand, request},
     check::{After, Check, Over, Risk},
     offer::Family,
-    peer::Event,
+    peer::{Event, Peer},
     probe::Probe,
     verdict::{Found, Mark, Stop, fail, pass},
 };
@@ -55,7 +55,7 @@ fn half_close(probe: &Probe<'_>) -> Found {
 }
 
 /// Requests whose answers are not read.
-fn flood(probe: &Probe<'_>, count: u64) -> Result<super::super::peer::Peer, Stop> {
+fn flood(probe: &Probe<'_>, count: u64) -> Result<Peer, Stop> {
     let echo = probe.offer.echo()?;
     let mut peer = probe.greet()?;
     let body = echo.body(&"flood".repeat(200));
