@@ -107,8 +107,12 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn cereus(name: &str, arguments: &[&str]) -> Output {
+    cereus_with(name, ROUTES, arguments)
+}
+
+fn cereus_with(name: &str, offer: &str, arguments: &[&str]) -> Output {
     let routes = folder(name).join("routes.toml");
-    fs::write(&routes, ROUTES).unwrap();
+    fs::write(&routes, offer).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cereus"));
     command.arg("conform").args(arguments).arg("--routes").arg(routes);
     command.output().unwrap()
@@ -120,6 +124,7 @@ fn check(name: &str, address: &str, only: &[&str]) -> (i32, Value) {
     let arguments: Vec<_> = [address, "--json", "--timeout", "3"].into_iter().chain(only).collect();
     let output = cereus(name, &arguments);
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    fs::write(folder(name).join("report.json"), &output.stdout).unwrap();
     (output.status.code().unwrap(), report)
 }
 
@@ -191,6 +196,37 @@ fn a_server_that_does_nothing_wrong_passes() {
         ["framing.split-bytes", "heartbeat.unprompted", "messages.echo", "order.pipelined", "framing.unknown-type"];
     let (code, report) = check("right", &server.address, &ids);
     assert_eq!((code, &report["summary"]["pass"]), (0, &5.into()), "{report:#}");
+}
+
+/// The little server is too little for the rest of the protocol: each check says what is missing.
+#[test]
+fn what_a_little_server_does_not_do() {
+    let server = Wrong::start(None);
+    let missing = [
+        ("errors.unknown-route", "the answer has no error bit"),
+        ("handshake.ack-first", "the connection stayed open"),
+        ("handshake.bad-json", "the handshake `{` was answered with the code 200"),
+        ("handshake.data-before-ack", "the server sent a packet of type 0x04, and the connection stayed open"),
+        ("handshake.refused-code", "the code is 200, not 400"),
+        ("heartbeat.silence", "the connection was still open after 4.5s"),
+        ("kick.then-close", "a packet of type 0x04 came, and the connection stayed open"),
+        ("messages.id-zero", "the answer to request 1 did not come: an answer to 0 came instead"),
+        ("messages.ids", "the answer to request 128 did not come"),
+        ("messages.notify-push", "the push onSay did not come within 1s"),
+        ("messages.odd-route", "was answered without the error bit"),
+        ("messages.unknown-code", "the connection stayed open"),
+        ("messages.zlib", "the answer to request 1 did not come within 1s"),
+    ];
+    for (family, of_pitaya) in [("cereus", "fail"), ("pitaya", "warning")] {
+        let offer = ROUTES.replace("\"cereus\"", &format!("\"{family}\""));
+        let only = missing.iter().flat_map(|(id, _)| ["--only", id]);
+        let arguments: Vec<_> = [&*server.address, "--json", "--timeout", "1"].into_iter().chain(only).collect();
+        let output = cereus_with(&format!("little-{family}"), &offer, &arguments);
+        let report = serde_json::from_slice(&output.stdout).unwrap();
+        for (id, reason) in missing {
+            assert_verdict(&report, id, if id == "handshake.ack-first" { of_pitaya } else { "fail" }, reason);
+        }
+    }
 }
 
 #[test]

@@ -22,6 +22,14 @@ const MAX_INFLATED: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Packet(pub(super) u8, pub(super) Vec<u8>);
 
+/// How a connection ended, if it did.
+#[derive(Debug)]
+pub(super) struct End {
+    /// What came before, heartbeats aside.
+    pub(super) packets: Vec<Packet>,
+    pub(super) is_over: bool,
+}
+
 /// What came from the server.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -280,16 +288,16 @@ impl Peer {
         Ok(messages)
     }
 
-    /// How the server ended the connection: what it sent before, heartbeats aside. Nothing if it did not.
-    pub(super) fn end(&mut self, within: Duration) -> Result<Option<Vec<Packet>>, Stop> {
+    /// Waits for the end.
+    pub(super) fn end(&mut self, within: Duration) -> Result<End, Stop> {
         let until = Instant::now() + within;
         let mut packets = Vec::new();
         loop {
             match self.next(until)? {
                 Event::Packet(Packet(3, _)) | Event::Pong(_) => {}
                 Event::Packet(packet) => packets.push(packet),
-                Event::End(_) => return Ok(Some(packets)),
-                Event::Nothing => return Ok(None),
+                Event::End(_) => return Ok(End { packets, is_over: true }),
+                Event::Nothing => return Ok(End { packets, is_over: false }),
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{
     bytes::{ACK, HANDSHAKE, handshake, request},
     check::After,
     offer::{Call, Family, Offer},
-    peer::{Packet, Peer, Received},
+    peer::{End, Packet, Peer, Received},
     trace::Trace,
     verdict::{Found, Mark, Stop, fail, pass, warn},
     wire::Target,
@@ -188,8 +188,8 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// How the server ended the connection; nothing if it did not, for all that silence does not explain.
-    pub(super) fn end_of(&self, peer: &mut Peer, after: After) -> Result<Option<Vec<Packet>>, Stop> {
+    /// Waits for the end, as long as it is not silence that explains it.
+    pub(super) fn end_of(&self, peer: &mut Peer, after: After) -> Result<End, Stop> {
         let silence = self.heartbeat() * 3 / 2;
         match after {
             After::Acknowledgement => peer.end(self.patience()),
@@ -203,14 +203,14 @@ impl<'a> Probe<'a> {
     pub(super) fn is_ended(&self, peer: &mut Peer, after: After, mark: Mark) -> Found {
         // What Pitaya itself does in such a case, other families are not bound to.
         let mark = if self.family().is_pitaya() { mark } else { Mark::Optional };
-        match self.end_of(peer, after)? {
-            Some(packets) if packets.is_empty() => pass("the server ends the connection without a word"),
-            Some(packets) => {
-                let what = format!("the server sent {} before it ended the connection", self.kinds(&packets));
-                Err(self.strays(mark, what))
-            }
-            None => Err(self.strays(mark, "the connection stayed open")),
-        }
+        let End { packets, is_over } = self.end_of(peer, after)?;
+        let came = self.kinds(&packets);
+        Err(match (is_over, packets.is_empty()) {
+            (true, true) => return pass("the server ends the connection without a word"),
+            (true, false) => self.strays(mark, format!("the server sent {came} before it ended the connection")),
+            (false, true) => self.strays(mark, "the connection stayed open"),
+            (false, false) => self.strays(mark, format!("the server sent {came}, and the connection stayed open")),
+        })
     }
 
     /// Packets in words.

@@ -111,7 +111,7 @@ pub(super) const CHECKS: &[Check] = &[
         bad_zlib,
     )
     .risk(Risk::Hostile),
-    Check::with("messages.bomb", "2.6, A2", "A body that grows to 64 MiB ends the connection", bomb)
+    Check::with("messages.bomb", "2.6, A2", "A body that grows to 32 MiB ends the connection", bomb)
         .risk(Risk::Hostile),
     Check::with("messages.from-server", "2.9", "Responses and pushes of a client harm nobody", from_server)
         .risk(Risk::Hostile),
@@ -342,11 +342,11 @@ fn bad_zlib(probe: &Probe<'_>) -> Found {
 
 fn bomb(probe: &Probe<'_>) -> Found {
     compresses(probe)?;
-    let body = zlib(&vec![0; 64 << 20]);
+    let body = zlib(&vec![0; 32 << 20]);
     let mut peer = probe.greet()?;
     peer.send(&data(&[&[NOTIFY | ZLIB, 3], &b"a.b"[..], &body].concat()));
     probe.is_ended(&mut peer, After::Acknowledgement, Mark::Fix)?;
-    pass(format!("the server ends the connection after {} bytes that are 64 MiB", body.len()))
+    pass(format!("the server ends the connection after {} bytes that are 32 MiB", body.len()))
 }
 
 fn from_server(probe: &Probe<'_>) -> Found {

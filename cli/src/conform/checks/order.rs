@@ -6,7 +6,7 @@ use super::super::{
     bytes::{HEARTBEAT, KICK, request},
     check::Check,
     offer::Family,
-    peer::{Packet, Peer},
+    peer::{End, Packet, Peer},
     probe::Probe,
     verdict::{Found, Mark, Stop, fail, pass, skip},
 };
@@ -122,9 +122,10 @@ fn kick(probe: &Probe<'_>) -> Found {
     let call = probe.offer.kick()?;
     let mut peer = probe.greet()?;
     probe.ask(&mut peer, 1, call);
-    let Some(packets) = peer.end(probe.patience())? else {
-        return Err(fail("the connection stayed open after the kick"));
-    };
+    let End { packets, is_over } = peer.end(probe.patience())?;
+    if !is_over {
+        return Err(fail(format!("{} came, and the connection stayed open", probe.kinds(&packets))));
+    }
     let kicks = packets.iter().filter(|Packet(kind, _)| *kind == 5).count();
     match (&packets[..], kicks) {
         (_, 0) => Err(fail("the connection ended, and no kick packet came before")),
