@@ -280,6 +280,15 @@ fn the_end_of_the_server() {
 }
 
 #[test]
+fn the_end_of_other_clients() {
+    let server = Wrong::start(Some(Fault::DropsOthers));
+    let (code, report) = check("others", &server.address, &["framing.empty-data", "framing.body-of-heartbeat"]);
+    assert_eq!(code, 1);
+    assert_verdict(&report, "framing.empty-data", "fail", "after it a client that was there before was not served");
+    assert_verdict(&report, "framing.body-of-heartbeat", "pass", "");
+}
+
+#[test]
 fn what_is_missing_is_skipped() {
     let address = serve(Tcp::bind("127.0.0.1:0"));
     let output = Command::new(env!("CARGO_BIN_EXE_cereus"))

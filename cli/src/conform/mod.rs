@@ -40,7 +40,7 @@ Examples:
 
 Without --routes only what needs no handler is checked, as for a server of Pitaya; the rest is skipped.
 
-The command ends with 0 if nothing failed (checks may be skipped, or give a warning), with 1 if a check failed or the server
+The command ends with 0 if nothing failed (checks may be skipped, or give a warning), with 1 if a check failed or the server \
 cannot be reached, with 2 if it was asked wrongly.";
 
 /// Check a server.
@@ -64,7 +64,7 @@ pub(crate) struct Conform {
     /// Wait for heartbeats that are more than three seconds apart, too.
     #[arg(long)]
     slow: bool,
-    /// Write a report: one page if the name ends in .html, all bytes and reasons if in .json. May be given several times.
+    /// Write a report: one page if the name ends in .html, reasons and bytes as data if in .json. May be given several times.
     #[arg(long, value_name = "FILE", value_parser = report_file)]
     report: Vec<PathBuf>,
     /// Print the report as JSON.

@@ -70,7 +70,7 @@ impl Run<'_> {
         let rows = Mutex::new(Vec::new());
         let work = || {
             while let Some((index, check)) = harmless.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let row = self.one(check, welcome, &|_| None);
+                let row = self.one(check, welcome);
                 rows.lock().unwrap_or_else(PoisonError::into_inner).push((*index, row));
             }
         };
@@ -95,15 +95,41 @@ impl Run<'_> {
                 Some((_, culprit)) => {
                     let reason = format!("the server no longer served anybody after {}", culprit.id);
                     self.progress.done(check.id);
-                    Row::new(check, Err(skip(reason)), false, 0.0, Vec::new())
+                    Row::new(check, Err(skip(reason)), 0.0, Vec::new())
                 }
-                None => self.one(check, welcome, &|probe| self.harm(probe, risk)),
+                None => self.alone(check, welcome),
             };
             rows.push((index, row));
         }
     }
 
-    /// Whether the server serves nobody any more: what the check gets then.
+    /// Runs a check that may do harm, and looks after the server.
+    fn alone(&self, check: &'static Check, welcome: Option<&HandshakeResponse>) -> Row {
+        let watch = Probe::new(self.target, self.offer, welcome, self.slow);
+        let bystander = watch.greet();
+        let start = Instant::now();
+        let row = self.one(check, welcome);
+        if row.verdict == Verdict::Skipped {
+            return row;
+        }
+        // One that was silent for longer is left by right.
+        let patience = watch.heartbeat() * 3 / 2;
+        if let Some(stop) = self.harm(&watch, check.risk) {
+            return row.or(stop).ended();
+        }
+        match bystander {
+            Ok(mut peer) if patience.is_zero() || start.elapsed() < patience => match watch.works_if_offered(&mut peer)
+            {
+                Err(stop) => {
+                    row.or(fail(format!("after it a client that was there before was not served: {}", stop.reason)))
+                }
+                Ok(()) => row,
+            },
+            _ => row,
+        }
+    }
+
+    /// Whether the server serves no new clients any more: what the check gets then.
     fn harm(&self, probe: &Probe<'_>, risk: Risk) -> Option<Stop> {
         let until = Instant::now() + RECOVERY;
         loop {
@@ -120,24 +146,11 @@ impl Run<'_> {
         }
     }
 
-    fn one(
-        &self,
-        check: &'static Check,
-        welcome: Option<&HandshakeResponse>,
-        harm: &dyn Fn(&Probe<'_>) -> Option<Stop>,
-    ) -> Row {
+    fn one(&self, check: &'static Check, welcome: Option<&HandshakeResponse>) -> Row {
         let probe = Probe::new(self.target, self.offer, welcome, self.slow);
         self.progress.begin(check.id);
-        let mut found = check.run(&probe);
-        let seconds = probe.trace.seconds();
-        let entries = probe.trace.entries();
-        let is_skipped = matches!(&found, Err(stop) if stop.verdict == Verdict::Skipped);
-        let mut ended_server = false;
-        if let Some(stop) = if is_skipped { None } else { harm(&probe) } {
-            ended_server = true;
-            found = Err(stop);
-        }
+        let found = check.run(&probe);
         self.progress.done(check.id);
-        Row::new(check, found, ended_server, seconds, entries)
+        Row::new(check, found, probe.trace.seconds(), probe.trace.entries())
     }
 }

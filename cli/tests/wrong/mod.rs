@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     IgnoresRequests,
     /// All of it ends.
     DiesOfGarbage,
+    /// All connections end, and new ones are served.
+    DropsOthers,
 }
 
 pub(crate) struct Wrong {
@@ -34,13 +36,16 @@ impl Wrong {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("tcp://{}", listener.local_addr().unwrap());
         let dead = Arc::new(AtomicBool::new(false));
+        let dropped = Arc::new(AtomicUsize::new(0));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if dead.load(Ordering::SeqCst) {
                     return;
                 }
+                let (dead, dropped) = (Arc::clone(&dead), Arc::clone(&dropped));
+                let began = dropped.load(Ordering::SeqCst);
                 let connection =
-                    Connection { stream: stream.unwrap(), fault, dead: Arc::clone(&dead), buffer: Vec::new() };
+                    Connection { stream: stream.unwrap(), fault, dead, buffer: Vec::new(), dropped, began };
                 thread::spawn(move || connection.run());
             }
         });
@@ -53,6 +58,9 @@ struct Connection {
     fault: Option<Fault>,
     dead: Arc<AtomicBool>,
     buffer: Vec<u8>,
+    /// How often all connections were ended, and when this one began.
+    dropped: Arc<AtomicUsize>,
+    began: usize,
 }
 
 impl Connection {
@@ -68,6 +76,9 @@ impl Connection {
                 Ok(read) => self.buffer.extend(&scratch[..read]),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(_) => return None,
+            }
+            if self.dropped.load(Ordering::SeqCst) != self.began {
+                return None;
             }
             if Instant::now() >= beat {
                 beat += HEARTBEAT;
@@ -97,6 +108,9 @@ impl Connection {
     }
 
     fn broken<T>(&self) -> Option<T> {
+        if self.fault == Some(Fault::DropsOthers) {
+            self.dropped.fetch_add(1, Ordering::SeqCst);
+        }
         self.dead.store(self.fault == Some(Fault::DiesOfGarbage), Ordering::SeqCst);
         None
     }

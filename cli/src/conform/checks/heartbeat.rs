@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::{
-    bytes::{HEARTBEAT, handshake, request},
+    bytes::{HEARTBEAT, request},
     check::Check,
     offer::Family,
     peer::{Event, Packet, Peer},
@@ -160,10 +160,7 @@ fn never_spoke(probe: &Probe<'_>) -> Found {
 }
 
 fn unanswered(probe: &Probe<'_>) -> Found {
-    let mut peer = probe.connect()?;
-    peer.send(&handshake(probe.handshake()));
-    probe.reply(&mut peer)?;
-    probe.acknowledge(&mut peer);
+    let mut peer = probe.greet()?;
     peer.send_all(&[HEARTBEAT; 20]);
     let until = Instant::now() + QUIET;
     let mut came = 0;

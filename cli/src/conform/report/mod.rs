@@ -8,7 +8,7 @@ use super::{
     check::Check,
     offer::Family,
     trace::Entry,
-    verdict::{Found, Verdict},
+    verdict::{Found, Stop, Verdict},
     wire::Target,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Row {
     pub(super) id: &'static str,
     title: &'static str,
     section: &'static str,
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
     reason: String,
     /// Nobody was served any more.
     pub(super) ended_server: bool,
@@ -55,13 +55,23 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(check: &Check, found: Found, ended_server: bool, seconds: f64, exchange: Vec<Entry>) -> Self {
+    pub(super) fn new(check: &Check, found: Found, seconds: f64, exchange: Vec<Entry>) -> Self {
         let (verdict, reason) = match found {
             Ok(reason) => (Verdict::Pass, reason),
             Err(stop) => (stop.verdict, stop.reason),
         };
         let Check { id, title, section, .. } = check;
-        Self { id, title, section, verdict, reason, ended_server, seconds, exchange }
+        Self { id, title, section, verdict, reason, ended_server: false, seconds, exchange }
+    }
+
+    /// The same with what was found out afterwards.
+    pub(super) fn or(self, stop: Stop) -> Self {
+        Self { verdict: stop.verdict, reason: stop.reason, ..self }
+    }
+
+    /// Nobody is served any more.
+    pub(super) fn ended(self) -> Self {
+        Self { ended_server: true, ..self }
     }
 }
 
