@@ -31,15 +31,8 @@ pub(crate) struct Connect {
     /// Send bodies deflated when that is shorter.
     #[arg(long)]
     pub(crate) compress: bool,
-    /// Trust servers that the certificate authorities in this PEM file vouch for, instead of those of this machine.
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Trust only the public keys of the certificates in this PEM file. Without --ca nothing else is checked.
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
-    pub(crate) pin: Option<PathBuf>,
-    /// Trust any server: whoever is in between can read and change everything.
-    #[arg(long)]
-    pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// A line for the head of the request that asks for a WebSocket, such as `Origin: https://example.com`.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
@@ -51,11 +44,45 @@ pub(crate) struct Connect {
     pub(crate) timeout: Duration,
 }
 
+/// Which servers are trusted.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Trust {
+    /// Trust servers that the certificate authorities in this PEM file vouch for, instead of those of this machine.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Trust only the public keys of the certificates in this PEM file. Without --ca nothing else is checked.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) pin: Option<PathBuf>,
+    /// Trust any server: whoever is in between can read and change everything.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+impl Trust {
+    /// What these options say, if they say anything.
+    pub(crate) fn tls(&self) -> Result<Option<TlsClientConfig>, Failure> {
+        let wrong = |error: cereus_client::TlsConfigError| Failure::Usage(error.to_string());
+        let pin = self.pin.as_ref().map(|file| {
+            fs::read(file).map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))
+        });
+        let tls = match (&self.ca, pin.transpose()?) {
+            _ if self.insecure => TlsClientConfig::unverified(),
+            (None, None) => return Ok(None),
+            (None, Some(pin)) => TlsClientConfig::pinned_pem(&pin),
+            (Some(ca), None) => TlsClientConfig::roots_file(ca),
+            (Some(ca), Some(pin)) => TlsClientConfig::roots_file(ca).and_then(|tls| tls.pin_pem(&pin)),
+        };
+        tls.map(Some).map_err(wrong)
+    }
+}
+
 fn object(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| format!("this is no JSON object: {error}"))
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+/// A name and a value.
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
@@ -92,25 +119,10 @@ impl Connect {
             .connect_timeout(self.connect_timeout)
             .request_timeout(self.timeout)
             .reconnect(Reconnect::never());
-        if let Some(tls) = self.tls()? {
+        if let Some(tls) = self.trust.tls()? {
             builder = builder.tls(&tls);
         }
         Ok(self.header.iter().fold(builder, |builder, (name, value)| builder.header(name, value)))
-    }
-
-    fn tls(&self) -> Result<Option<TlsClientConfig>, Failure> {
-        let wrong = |error: cereus_client::TlsConfigError| Failure::Usage(error.to_string());
-        let pin = self.pin.as_ref().map(|file| {
-            fs::read(file).map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))
-        });
-        let tls = match (&self.ca, pin.transpose()?) {
-            _ if self.insecure => TlsClientConfig::unverified(),
-            (None, None) => return Ok(None),
-            (None, Some(pin)) => TlsClientConfig::pinned_pem(&pin),
-            (Some(ca), None) => TlsClientConfig::roots_file(ca),
-            (Some(ca), Some(pin)) => TlsClientConfig::roots_file(ca).and_then(|tls| tls.pin_pem(&pin)),
-        };
-        tls.map(Some).map_err(wrong)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command `cereus`: tools around servers of the Pitaya family.
 
+mod conform;
 mod connect;
 mod failure;
 mod load;
@@ -33,6 +34,9 @@ enum Command {
     Load(Box<load::Load>),
     #[command(after_help = repl::EXAMPLES)]
     Repl(Box<repl::Repl>),
+    /// Check whether a server keeps to the protocol, byte by byte.
+    #[command(after_help = conform::AFTER_HELP)]
+    Conform(Box<conform::Conform>),
     /// Print what a shell needs to complete these commands.
     #[command(after_help = "Example:\n  cereus completions bash > ~/.local/share/bash-completion/completions/cereus")]
     Completions {
@@ -56,6 +60,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Request(request) => block_on(request.run()),
         Command::Load(load) => load.run(),
         Command::Repl(repl) => block_on(repl.run()),
+        Command::Conform(conform) => conform.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut script);
