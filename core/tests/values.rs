@@ -83,9 +83,9 @@ fn mistakes_are_told_all_at_once_each_on_a_line() {
 #[test]
 fn settings_are_what_was_set() {
     let config = ServerConfig::builder().serializer("protobuf").max_packet_size(77).max_queued_bytes(88);
-    let config = config.close_timeout(SECOND * 9).build().expect("valid");
+    let config = config.max_handshake_size(99).close_timeout(SECOND * 9).build().expect("valid");
     assert_eq!((config.serializer(), config.max_packet_size(), config.max_queued_bytes()), ("protobuf", 77, 88));
-    assert_eq!(config.close_timeout(), SECOND * 9);
+    assert_eq!((config.max_handshake_size(), config.close_timeout()), (99, SECOND * 9));
 }
 
 #[test]

@@ -160,11 +160,12 @@ impl Driver {
             }
             ServerOp::Accept => self.accept(),
             ServerOp::Reject => {
-                if self.phase == Phase::Deciding {
-                    self.server.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
-                }
                 let now = self.server.tell();
                 self.server.machine.reject(now);
+                if self.phase == Phase::Deciding {
+                    self.server.asked.push(CloseReason::HandshakeRefused(HandshakeResponse::REFUSED));
+                    assert!(self.server.machine.is_closed(), "refusing does not close");
+                }
             }
             ServerOp::Respond(which, len) => self.respond(*which, false, (*len).into()),
             ServerOp::RespondError(which, len) => self.respond(*which, true, (*len).into()),
