@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use cereus_client::{Client, ClientBuilder, HandshakeRequest, Reconnect, TlsClientConfig};
+use cereus_client::{Address, Client, ClientBuilder, HandshakeRequest, Reconnect, TlsClientConfig};
 use cereus_tokio::Tokio;
 use clap::Args;
 use serde_json::{Map, Value};
@@ -119,7 +119,13 @@ impl Connect {
             .connect_timeout(self.connect_timeout)
             .request_timeout(self.timeout)
             .reconnect(Reconnect::never());
-        if let Some(tls) = self.trust.tls()? {
+        let is_encrypted = address.parse().is_ok_and(|address: Address| address.scheme().is_encrypted());
+        let tls = match self.trust.tls()? {
+            // Read once, for all connections that are made with this.
+            None if is_encrypted => Some(TlsClientConfig::system().map_err(|error| Failure::Usage(error.to_string()))?),
+            tls => tls,
+        };
+        if let Some(tls) = tls {
             builder = builder.tls(&tls);
         }
         Ok(self.header.iter().fold(builder, |builder, (name, value)| builder.header(name, value)))

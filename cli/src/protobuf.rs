@@ -193,18 +193,7 @@ impl Schema {
 
 /// What an error says whose server did not tell that its bodies are protobuf.
 pub(crate) fn read_error(body: &Bytes) -> Option<ServerError> {
-    #[derive(prost::Message)]
-    struct Error {
-        #[prost(string, tag = "1")]
-        code: String,
-        #[prost(string, tag = "2")]
-        msg: String,
-        #[prost(btree_map = "string, string", tag = "3")]
-        metadata: BTreeMap<String, String>,
-    }
-    let Error { code, msg, metadata } = Error::decode(body.clone()).ok()?;
-    let mut error = ServerError::default();
-    (error.code, error.message, error.metadata, error.body) = (code, msg, metadata, body.clone());
+    let error = ServerError::parse("protobuf", body.clone());
     Some(error).filter(|error| !error.code.is_empty())
 }
 

@@ -25,7 +25,7 @@ pub enum WhileAway {
     },
 }
 
-/// The settings of a [`Client`].
+/// The settings of a [`Client`], or of many: each `connect` of a clone is another one.
 ///
 /// ```no_run
 /// # async fn connect(runtime: impl cereus_transports::rt::Runtime + cereus_transports::rt::Connector) -> Result<(), Box<dyn std::error::Error>> {
@@ -42,6 +42,7 @@ pub enum WhileAway {
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 #[must_use = "a client is there once it is connected or started"]
 pub struct ClientBuilder {
     address: String,
@@ -190,13 +191,13 @@ impl ClientBuilder {
 
     /// Calls this with each push of one route, the first one included. See [`Client::on_push`].
     pub fn on_push(mut self, route: impl Into<Route>, callback: impl Fn(Push) + Send + Sync + 'static) -> Self {
-        self.on_push.push((Some(route.into()), Box::new(callback)));
+        self.on_push.push((Some(route.into()), Arc::new(callback)));
         self
     }
 
     /// Calls this with each push, the first one included. See [`Client::on_any_push`].
     pub fn on_any_push(mut self, callback: impl Fn(Push) + Send + Sync + 'static) -> Self {
-        self.on_push.push((None, Box::new(callback)));
+        self.on_push.push((None, Arc::new(callback)));
         self
     }
 }
@@ -308,7 +309,7 @@ impl ClientBuilder {
     }
 }
 
-type OnPush = Box<dyn Fn(Push) + Send + Sync>;
+type OnPush = Arc<dyn Fn(Push) + Send + Sync>;
 type MakeInner = Box<dyn Fn() -> Box<dyn Transport> + Send + Sync>;
 type MakeTransport = Box<dyn Fn() -> Result<Box<dyn Transport>, String> + Send + Sync>;
 

@@ -6,7 +6,6 @@ use cereus_transports::rt::{Connector, Runtime};
 
 use crate::{
     ClientBuilder, ConnectError, Push, Pushes, Request, RequestError, RoundTrip, State, States, Subscription,
-    request::{Completion, Done},
     shared::Shared,
 };
 
@@ -51,7 +50,8 @@ impl Client {
 
 /// What is sent.
 impl Client {
-    /// A request. It is sent when it is awaited, and ends exactly once: with the body of the answer, or an error.
+    /// A request. It is sent when it is awaited or [called](Request::call), and ends exactly once: with the body of the answer, or
+    /// an error.
     pub fn request(&self, route: impl Into<Route>, body: impl Into<Bytes>) -> Request<Bytes> {
         self.new_request(route.into(), Ok(body.into()), Ok)
     }
@@ -82,17 +82,6 @@ impl Client {
         read: fn(Bytes) -> Result<T, RequestError>,
     ) -> Request<T> {
         Request { shared: Arc::clone(&self.0.shared), route, body, timeout: None, read }
-    }
-
-    /// Sends a request now. The callback is called exactly once, in the task of the client: what it does should not take long.
-    pub fn request_with(
-        &self,
-        route: impl Into<Route>,
-        body: impl Into<Bytes>,
-        callback: impl FnOnce(Result<Bytes, RequestError>) + Send + 'static,
-    ) {
-        let completion = Completion::new(Done::Callback(Box::new(callback)));
-        self.0.shared.send_request(route.into(), body.into(), None, completion);
     }
 
     /// Sends a notify now. There is no answer.
@@ -139,12 +128,12 @@ impl Client {
 
     /// Calls this with each push of one route, in the task of the client: what it does should not take long.
     pub fn on_push(&self, route: impl Into<Route>, callback: impl Fn(Push) + Send + Sync + 'static) -> Subscription {
-        self.0.shared.subscribers.on(Some(route.into()), callback)
+        self.0.shared.subscribers.on(Some(route.into()), Arc::new(callback))
     }
 
     /// Calls this with each push, in the task of the client: what it does should not take long.
     pub fn on_any_push(&self, callback: impl Fn(Push) + Send + Sync + 'static) -> Subscription {
-        self.0.shared.subscribers.on(None, callback)
+        self.0.shared.subscribers.on(None, Arc::new(callback))
     }
 }
 

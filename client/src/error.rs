@@ -60,8 +60,8 @@ impl fmt::Display for ServerError {
 }
 
 impl ServerError {
-    /// Reads the body of an error, whichever serializer the server has.
-    pub(crate) fn read(serializer: &str, body: Bytes) -> Self {
+    /// Reads the body of an error as the serializer of this name writes it: `protobuf`, or else JSON.
+    pub fn parse(serializer: &str, body: Bytes) -> Self {
         let read = if serializer == "protobuf" { Self::protobuf(&body) } else { Self::json(&body) };
         Self { body, ..read.unwrap_or_default() }
     }

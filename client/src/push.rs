@@ -246,9 +246,9 @@ impl Subscribers {
     pub(crate) fn on(
         self: &Arc<Self>,
         route: Option<Route>,
-        callback: impl Fn(Push) + Send + Sync + 'static,
+        callback: Arc<dyn Fn(Push) + Send + Sync>,
     ) -> Subscription {
-        let id = self.lock().add(route.clone(), Sink::Callback(Arc::new(callback)));
+        let id = self.lock().add(route.clone(), Sink::Callback(callback));
         Subscription { subscribers: Arc::downgrade(self), route, id }
     }
 

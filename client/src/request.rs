@@ -12,9 +12,9 @@ use cereus_core::Route;
 
 use crate::{Disconnect, RequestError, shared::Shared};
 
-/// A request that is not sent yet: `.await` it. It is sent when that is polled first; dropping it then is giving it up, and its
+/// A request that is not sent yet: `.await` it, or [`call`](Self::call) it. Awaited, it is sent when that is polled first; dropping it then is giving it up, and its
 /// answer, should it come, is dropped too.
-#[must_use = "a request is sent when it is awaited"]
+#[must_use = "a request is sent when it is awaited or called"]
 pub struct Request<T> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) route: Route,
@@ -29,6 +29,21 @@ impl<T> Request<T> {
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// Sends it now. The callback is called exactly once, in the task of the client: what it does should not take long.
+    pub fn call(self, callback: impl FnOnce(Result<T, RequestError>) + Send + 'static)
+    where
+        T: 'static,
+    {
+        let Self { shared, route, body, timeout, read } = self;
+        match body {
+            Ok(body) => {
+                let done = Done::Callback(Box::new(move |answer| callback(answer.and_then(read))));
+                shared.send_request(route, body, timeout, Completion::new(done));
+            }
+            Err(error) => callback(Err(error)),
+        }
     }
 }
 

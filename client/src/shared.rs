@@ -358,7 +358,7 @@ impl Inner {
                 ClientEvent::Response { id, body } => self.answer(id, Ok(body), now, deliveries),
                 ClientEvent::Error { id, body } => {
                     let serializer = self.handshake.as_ref().map_or("json", |handshake| &handshake.serializer);
-                    let error = ServerError::read(serializer, body);
+                    let error = ServerError::parse(serializer, body);
                     self.answer(id, Err(Box::new(error).into()), now, deliveries);
                 }
                 ClientEvent::Push { route, body } => deliveries.push(Delivery::Push(Push { route, body })),

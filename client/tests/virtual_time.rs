@@ -275,7 +275,7 @@ fn requests_wait_for_a_server_or_fail_at_once() {
     let waiting = Arc::new(Mutex::new(Vec::new()));
     for number in ["1", "2", "3"] {
         let waiting = Arc::clone(&waiting);
-        keeping.request_with("room.echo", number, move |answer| waiting.lock().unwrap().push(answer));
+        keeping.request("room.echo", number).call(move |answer| waiting.lock().unwrap().push(answer));
     }
     // The third was one too much.
     assert!(matches!(waiting.lock().unwrap().as_slice(), [Err(RequestError::Full(_))]));
@@ -320,7 +320,7 @@ fn a_runtime_that_ends_ends_its_requests() {
     let client = block_on(&runtime, Client::builder(ADDRESS).connect(process.clone())).unwrap();
     let answer = Arc::new(Mutex::new(None));
     let place = Arc::clone(&answer);
-    client.request_with("room.slow", "1000", move |answer| *place.lock().unwrap() = Some(answer));
+    client.request("room.slow", "1000").call(move |answer| *place.lock().unwrap() = Some(answer));
     process.kill();
     assert!(matches!(*answer.lock().unwrap(), Some(Err(RequestError::Lost(Disconnect::RuntimeEnded)))));
     assert_eq!(client.state(), State::Closed(Disconnect::RuntimeEnded));
@@ -348,7 +348,7 @@ fn breaking_links() {
         for index in 0..400 {
             let (ends, answered, lost) = (Arc::clone(&ends), Arc::clone(&answered), Arc::clone(&lost));
             let body = format!("{index}");
-            client.request_with("room.echo", body.clone(), move |answer| {
+            client.request("room.echo", body.clone()).call(move |answer| {
                 ends.lock().unwrap()[index] += 1;
                 match answer {
                     Ok(answer) => {

@@ -130,11 +130,11 @@ async fn connect(load: &Load, shared: &Arc<Shared>, live: &mut Live) -> Result<V
     let turns = Arc::new(Semaphore::new(CONNECTING));
     let mut connecting = Vec::with_capacity(count);
     let begin = Instant::now();
+    let depth = load.closed.unwrap_or_default() as usize;
+    let builder = load.connect.client(&load.address)?.while_away(WhileAway::Fail);
+    let builder = builder.protocol(|protocol| protocol.max_pending_requests(depth.max(1 << 16)));
     for number in 0..count {
-        let builder = load.connect.client(&load.address)?.while_away(WhileAway::Fail);
-        let depth = load.closed.unwrap_or_default() as usize;
-        let builder = builder.protocol(|protocol| protocol.max_pending_requests(depth.max(1 << 16)));
-        let (turns, shared) = (Arc::clone(&turns), Arc::clone(shared));
+        let (builder, turns, shared) = (builder.clone(), Arc::clone(&turns), Arc::clone(shared));
         connecting.push(tokio::spawn(async move {
             sleep((begin + gap * number as u32).saturating_duration_since(Instant::now())).await;
             let _turn = turns.acquire().await;
@@ -203,7 +203,7 @@ impl Asker {
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         self.shared.recorder.write(self.number, |sample| sample.sent(due.map(|due| now - due)));
         let asker = Arc::clone(self);
-        self.client.request_with(entry.route.clone(), entry.body.clone(), move |answer| {
+        self.client.request(entry.route.clone(), entry.body.clone()).call(move |answer| {
             asker.in_flight.fetch_sub(1, Ordering::Relaxed);
             asker.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
             let latency = begin.elapsed();

@@ -145,7 +145,7 @@ impl Session {
         let (body, client) = (self.encode(&route, body)?, self.connection.client()?);
         self.requests += 1;
         let (number, inbox, sent, asked) = (self.requests, self.inbox.clone(), Instant::now(), route.clone());
-        client.request_with(&*route, body, move |result| {
+        client.request(&*route, body).call(move |result| {
             inbox.put(Incoming::Answer { number, route: asked, took: sent.elapsed(), result });
         });
         let deadline = tokio::time::Instant::now() + self.timeout;
