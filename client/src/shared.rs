@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
@@ -85,6 +86,13 @@ struct Waiting {
 impl Waiting {
     fn cost(&self) -> usize {
         self.route.len() + self.body.len() + WAITING_COST
+    }
+}
+
+/// Calls what the user gave. When it panics, nobody else is harmed.
+pub(crate) fn call_back(callback: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(callback)).is_err() {
+        tracing::error!("a callback of a client panicked");
     }
 }
 
@@ -289,10 +297,15 @@ impl Inner {
         self.states += 1;
     }
 
+    pub(crate) const fn is_reconnecting(&self) -> bool {
+        matches!(self.state, State::Reconnecting { .. })
+    }
+
     /// There is a socket.
     pub(crate) fn begin(&mut self, connection: ClientConnection) {
         self.generation += 1;
         self.connection = Some(connection);
+        self.hurry = false;
         self.kick = None;
         self.round_trip = None;
     }
