@@ -158,16 +158,12 @@ impl Shared {
     pub(crate) fn send_request(&self, route: Route, body: Bytes, timeout: Option<Duration>, completion: Completion) {
         let timeout = timeout.unwrap_or(self.settings.request_timeout);
         let now = (self.clock)();
-        let (refused, waker) = {
-            let mut inner = self.lock();
-            let waiting = Waiting { route, body, request: Some((timeout, completion)), since: now };
-            let refused = inner.send(waiting, &self.settings, now);
-            (refused, inner.task.take())
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        if let Some((completion, error)) = refused {
+        let waiting = Waiting { route, body, request: Some((timeout, completion)), since: now };
+        let mut refused = None;
+        self.tell_task(|inner| refused = inner.try_send(waiting, &self.settings, now).err());
+        if let Some(refused) = refused
+            && let (Some(completion), error) = *refused
+        {
             completion.complete(Err(error));
         }
     }
@@ -204,11 +200,6 @@ impl Shared {
 type Refused = Box<(Option<Completion>, RequestError)>;
 
 impl Inner {
-    fn send(&mut self, waiting: Waiting, settings: &Settings, now: Instant) -> Option<(Completion, RequestError)> {
-        let (completion, error) = *self.try_send(waiting, settings, now).err()?;
-        Some((completion?, error))
-    }
-
     fn try_send(&mut self, waiting: Waiting, settings: &Settings, now: Instant) -> Result<(), Refused> {
         let refuse =
             |waiting: Waiting, error| Err(Box::new((waiting.request.map(|(_, completion)| completion), error)));
