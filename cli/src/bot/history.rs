@@ -63,7 +63,8 @@ fn parse(text: &str) -> (Vec<Operation>, Vec<(usize, String)>) {
     for (number, line) in text.lines().enumerate() {
         let line = if is_escaped { unescaped(line) } else { line.to_owned() };
         let Some(rest) = line.trim().strip_prefix("request ") else { continue };
-        let (route, body) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
+        let rest = rest.trim();
+        let (route, body) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         match args(body.trim()) {
             Ok(args) => operations.push(Operation { r#type: "request", uri: route.to_owned(), args }),
             Err(why) => notes.push((number + 1, why)),

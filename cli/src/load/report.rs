@@ -1,6 +1,5 @@
 use std::{fmt::Write as _, time::Duration};
 
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::{Arrivals, Load, Loop, mix::Mix, record::Sample};

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    measure::{Recorder, error_code},
+    measure::{Recorder, Sum, error_code},
     random::Random,
 };
 

@@ -110,8 +110,8 @@ pub(super) enum Template {
     },
     /// `$util.uuid`.
     Uuid,
-    Object(Vec<(String, Template)>),
-    Array(Vec<Template>),
+    Object(Vec<(String, Self)>),
+    Array(Vec<Self>),
 }
 
 impl Template {
