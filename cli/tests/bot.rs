@@ -378,7 +378,7 @@ fn mistakes_are_told_in_a_line() {
         ("--config cluster.yaml", 2, "`kubernetes.cpu`: there is nothing for Kubernetes here"),
         ("--config unknown.yaml", 2, "unknown.yaml: not known: `server.hots`, `server.tsl`"),
         ("--config storage.yaml", 2, "storage.type: `disk` is not known"),
-        ("--duration 5", 2, "`5` is no duration: write it as 1m30s or 500ms"),
+        ("--timeout 5", 2, "`5` is no duration: write it as 1m30s or 500ms"),
         ("--handshake {", 2, "this is no handshake"),
         ("--push-type onMove", 2, "write it as ROUTE=TYPE"),
         ("--docs a --proto b", 2, "cannot be used with"),
