@@ -279,8 +279,8 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// How many bytes may wait in all connections and their mailboxes together: received and not handled, or not sent. Default:
-    /// 1 GiB.
+    /// How many bytes of memory may be taken by what waits in all connections and their mailboxes together, received and not
+    /// handled, or not sent. Default: 1 GiB.
     ///
     /// While there are more, no connection may have more than an even share: its pushes find the queue full, whatever
     /// `max_queued_bytes` says, and one that goes on to grow is closed. Those that hold less notice nothing. Each connection

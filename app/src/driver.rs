@@ -443,7 +443,7 @@ impl<R: Runtime, S: ByteStream> Driver<R, S> {
         let (losses, limited) = (self.connection.push_losses(), self.connection.limited_packets());
         self.counted.update(server.counters(), losses, limited);
         let held_back = self.transport.buffered();
-        let held = held_back + self.connection.buffered() + self.handlers.buffered() + self.out.len();
+        let held = held_back + self.connection.capacity() + self.handlers.buffered() + self.out.capacity();
         if self.admitted.holds(held) {
             self.connection.abort(CloseReason::Overloaded);
             self.break_off();

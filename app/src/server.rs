@@ -244,23 +244,25 @@ impl Server {
     /// Pushes to users that are bound here, encoded once. Returns those that were not reached.
     pub(crate) async fn push_to_local_users(
         &self,
-        uids: impl Iterator<Item = impl AsRef<str> + Send> + Send,
+        mut uids: impl Iterator<Item = impl AsRef<str> + Send + Sync> + Send,
         route: impl Into<Route>,
         body: impl IntoBody,
     ) -> Result<Vec<Arc<str>>, PushError> {
         let push = self.encode(route.into(), body)?;
         let mut missed = Vec::new();
-        for (index, uid) in uids.enumerate() {
+        loop {
+            let some: Vec<_> = uids.by_ref().take(PUSHES).collect();
+            for (uid, session) in some.iter().zip(self.sessions().by_uids(&some)) {
+                if session.is_none_or(|session| self.push_encoded(&session, &push).is_err()) {
+                    missed.push(Arc::from(uid.as_ref()));
+                }
+            }
+            if some.len() < PUSHES {
+                return Ok(missed);
+            }
             // The connections get their turn, while what was pushed is still in the cache.
-            if index % PUSHES == PUSHES - 1 {
-                yield_now().await;
-            }
-            let session = self.sessions().by_uid(uid.as_ref());
-            if session.is_none_or(|session| self.push_encoded(&session, &push).is_err()) {
-                missed.push(Arc::from(uid.as_ref()));
-            }
+            yield_now().await;
         }
-        Ok(missed)
     }
 
     /// Kicks users that are bound here. Returns those without a session.

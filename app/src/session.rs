@@ -358,6 +358,11 @@ impl Session {
     }
 
     /// The mailbox of its connection. Only sessions of this server's connections get here.
+    /// Reads a little of what a push is going to touch.
+    pub(crate) fn prefetch(&self) {
+        std::hint::black_box((Arc::strong_count(&self.0), self.0.id, self.is_closed(), self.mailbox().is_untold()));
+    }
+
     pub(crate) fn mailbox(&self) -> &Mailbox {
         match &self.0.home {
             Home::Here(here) => &here.mailbox,

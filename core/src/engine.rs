@@ -174,4 +174,8 @@ impl Engine {
     pub(crate) fn buffered(&self) -> usize {
         self.decoder.buffered() + self.queue.bytes()
     }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.decoder.capacity() + self.queue.capacity()
+    }
 }

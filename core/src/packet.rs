@@ -276,6 +276,11 @@ impl PacketDecoder {
         self.buffer.len()
     }
 
+    /// The memory of the buffer in bytes: what it holds, and the room for more.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The bytes of whole packets that wait, a bad header included.
     pub fn ready(&self) -> usize {
         self.scanned + if self.bad { PacketHeader::LEN } else { 0 }

@@ -249,6 +249,11 @@ impl SendQueue {
         self.bytes
     }
 
+    /// The memory of what waits, and of the room for more.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes + (self.rest.capacity() - self.rest.len()) * size_of::<Outgoing>()
+    }
+
     /// Gives the memory back if nothing waits.
     pub(crate) fn release(&mut self) {
         if self.rest.is_empty() {

@@ -399,6 +399,12 @@ impl ServerConnection {
         self.engine.buffered()
     }
 
+    /// The memory of what is [`buffered`](Self::buffered), in bytes, and of the room that the buffers have for more. Idle
+    /// connections give the latter back with each heartbeat.
+    pub fn capacity(&self) -> usize {
+        self.engine.capacity()
+    }
+
     /// The bytes queued and not sent.
     pub fn queued(&self) -> usize {
         self.engine.queue.bytes()
