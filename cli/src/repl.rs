@@ -1,7 +1,7 @@
 //! `cereus repl`: talk to a server by hand or by script.
 
 mod above;
-mod body;
+pub(crate) mod body;
 mod command;
 mod complete;
 mod expect;
