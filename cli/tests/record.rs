@@ -47,7 +47,7 @@ fn shop(changed: Changed) -> Running {
         session.data(|data| data.set("token", &token)).unwrap();
         Json(json!({ "token": token, "name": login["name"] }))
     };
-    let buy = async move |session: Session, Json(order): Json<Value>| {
+    let buy = move |session: Session, Json(order): Json<Value>| async move {
         if session.data(|data| data.string("token")).as_deref() != order["token"].as_str() {
             return Err(Error::new("SHOP-401", "who are you?"));
         }
@@ -57,7 +57,7 @@ fn shop(changed: Changed) -> Running {
         let price = if changed == Changed::Answers { 12 } else { 10 };
         Ok(Json(json!({ "items": [{ "name": order["item"], "price": price }], "time": LOGINS.load(Relaxed) })))
     };
-    let say = async move |session: Session, Json(said): Json<Value>| {
+    let say = move |session: Session, Json(said): Json<Value>| async move {
         let text = if changed == Changed::Pushes { json!("shh") } else { said["text"].clone() };
         session.push("onSaid", Json(json!({ "text": text })))?;
         if changed == Changed::Kicks {
@@ -69,10 +69,14 @@ fn shop(changed: Changed) -> Running {
         .request("login", login)
         .request("buy", buy)
         .request("echo", async |body: Raw| body)
-        .request("leave", async |session: Session| session.kick(Some("bye")))
+        .notify("leave", leave)
         .notify("say", say);
     let app = App::new(()).server_type("game").service(service).dictionary([("shop.buy", 1), ("onSaid", 2)]);
     Running::serve(app, Arc::new(Notify::new()))
+}
+
+async fn leave(session: Session) {
+    session.kick(Some("bye"));
 }
 
 const SCRIPT: &str = r#"request shop.login {"name": "nina", "password": "geheim"}
@@ -126,10 +130,12 @@ fn differences_are_named() {
     for (id, item) in [(2, "shield"), (3, "sword")] {
         let body = json!({ "item": item, "token": answer["token"] }).to_string();
         // The route as a code of the dictionary, which is not text on the wire.
-        client.send(4, &[&[1, id, 0, 1], body.as_bytes()].concat());
+        client.send(4, &[&[1, id, 0, 1][..], body.as_bytes()].concat());
         client.receive();
     }
-    client.send(4, &[&[2, 8][..], b"shop.say{\"text\":\"hello\"}"].concat());
+    client.send(4, b"\x02\x08shop.say{\"text\":\"hello\"}");
+    client.receive();
+    client.send(4, &request(4, "shop.echo", "1"));
     client.receive();
     client.leave();
     let (_, lines) = recording.ended();
@@ -193,7 +199,7 @@ fn redacted_values_never_reach_the_file() {
     for line in lines(&file) {
         let raw = line["raw"].as_str().unwrap_or_default();
         let raw = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, raw).unwrap();
-        let inflated = miniz_oxide::inflate::decompress_to_vec_zlib(raw.get(15..).unwrap_or_default()).unwrap_or_default();
+        let inflated = miniz_oxide::inflate::decompress_to_vec_zlib(raw.get(16..).unwrap_or_default()).unwrap_or_default();
         for bytes in [raw, inflated] {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             assert!(!text.contains("geh") && !text.contains(token) && !text.contains("from-the-user"), "{line}");
@@ -243,7 +249,7 @@ fn a_server_that_ends_it_is_expected_to() {
     let (server, folder) = (shop(Changed::Nothing), folder());
     let recording = Recording::start("tcp", server.address("tcp"), &folder, &ONE);
     let mut client = Client::connect(&recording.address, "{}");
-    client.send(4, &request(1, "shop.leave", ""));
+    client.send(4, b"\x02\x0ashop.leave");
     while client.receive().0 != 5 {}
     client.leave();
     let (_, lines) = recording.ended();

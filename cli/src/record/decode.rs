@@ -44,8 +44,8 @@ pub(crate) fn inflated(body: &Bytes) -> Bytes {
 pub(super) struct Reader {
     session: u32,
     dictionary: RouteDictionary,
-    /// The routes of the requests that have no answer yet.
-    routes: HashMap<u64, String>,
+    /// The routes of the requests that have no answer yet; none for an id that is used twice.
+    routes: HashMap<u64, Option<String>>,
     secrets: Secrets,
 }
 
@@ -74,11 +74,11 @@ impl Reader {
             }
             _ => packet.body.clone(),
         };
-        let place = match (packet.kind, from) {
-            (PacketType::Handshake, Side::Client) => Place::Handshake,
+        let place = match (packet.kind, &line.route) {
+            (PacketType::Handshake, _) => Place::Handshake,
+            (_, Some(route)) => Place::Message(route),
             // A message that cannot be read may hold anything.
-            (PacketType::Data, _) => Place::Message(line.route.as_deref().unwrap_or_default()),
-            _ => Place::Other,
+            (_, None) => Place::Unknown,
         };
         match redactor.redact(&mut self.secrets, place, &body) {
             Left::All => {
@@ -107,12 +107,13 @@ impl Reader {
             MessageType::Request => {
                 line.id = Some(message.id.get());
                 if !message.id.is_none() && self.routes.len() < MAX_REQUESTS {
-                    self.routes.insert(message.id.get(), message.route.to_string());
+                    let is_first = !self.routes.contains_key(&message.id.get());
+                    self.routes.insert(message.id.get(), is_first.then(|| message.route.to_string()));
                 }
             }
             MessageType::Response => {
                 line.id = Some(message.id.get());
-                line.route = self.routes.remove(&message.id.get());
+                line.route = self.routes.remove(&message.id.get()).flatten();
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! What must not be in the file.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -24,8 +24,18 @@ pub(super) enum Place<'a> {
     /// Rules are about the `user` part.
     Handshake,
     Message(&'a str),
-    /// No rule is about it.
-    Other,
+    /// Nobody knows: it is looked at with all rules.
+    Unknown,
+}
+
+impl Place<'_> {
+    fn has(self, rule: &Pattern) -> bool {
+        match self {
+            Self::Handshake => rule.is_about(None),
+            Self::Message(route) => rule.is_about(Some(route)),
+            Self::Unknown => true,
+        }
+    }
 }
 
 /// The values that were redacted in one session.
@@ -35,14 +45,14 @@ pub(super) struct Secrets(Vec<(String, String)>);
 /// Replaces values by placeholders: one for each value, the same wherever it comes again.
 #[derive(Debug)]
 pub(super) struct Redactor {
-    rules: Vec<Pattern>,
+    rules: Arc<[Pattern]>,
     /// From the JSON of a value to its placeholder.
     known: HashMap<String, String>,
 }
 
 impl Redactor {
     pub(super) fn new(rules: Vec<Pattern>) -> Self {
-        Self { rules, known: HashMap::new() }
+        Self { rules: rules.into(), known: HashMap::new() }
     }
 
     pub(super) fn rules(&self) -> impl Iterator<Item = String> {
@@ -53,7 +63,8 @@ impl Redactor {
         if self.rules.is_empty() || body.is_empty() {
             return Left::All;
         }
-        let rules = self.rules_for(place);
+        let all = Arc::clone(&self.rules);
+        let rules: Vec<&Pattern> = all.iter().filter(|rule| place.has(rule)).collect();
         let Ok(before) = serde_json::from_slice::<Value>(body) else {
             return match secrets.is_in(&String::from_utf8_lossy(body)) {
                 true => Left::Nothing("a redacted value is in it"),
@@ -78,17 +89,8 @@ impl Redactor {
         if value == before && is_whole { Left::All } else { Left::Changed(value) }
     }
 
-    fn rules_for(&self, place: Place<'_>) -> Vec<Pattern> {
-        let route = match place {
-            Place::Handshake => None,
-            Place::Message(route) => Some(route),
-            Place::Other => return Vec::new(),
-        };
-        self.rules.iter().filter(|rule| rule.is_about(route)).cloned().collect()
-    }
-
     /// Whether to look further into the value.
-    fn apply(&mut self, rules: &[Pattern], secrets: &mut Secrets, path: &[Step], value: &mut Value) -> bool {
+    fn apply(&mut self, rules: &[&Pattern], secrets: &mut Secrets, path: &[Step], value: &mut Value) -> bool {
         let Some(rule) = rules.iter().find(|rule| rule.matches(path)) else { return true };
         // Nothing is no secret.
         if !value.is_null() {
@@ -251,7 +253,7 @@ mod tests {
         redact(Place::Message("a.b"), r#"{"token": "abcd"}"#);
         let found = Left::Nothing("a redacted value is in it");
         assert_eq!(redact(Place::Message("a.c"), "token=abcd"), found);
-        assert_eq!(redact(Place::Other, r#"{"abcd": 1}"#), found);
+        assert_eq!(redact(Place::Unknown, r#"{"abcd": 1}"#), found);
     }
 
     #[test]

@@ -125,18 +125,16 @@ impl Replay {
         for session in plan.sessions.values() {
             values.set(&session.handshake, &self.set);
         }
-        let unknown = |body: &Body, session| Values::missing(&values.fill(session, body));
         let handshakes = plan.sessions.iter().map(|(session, recorded)| (*session, &recorded.handshake));
-        let told = values::told(plan);
         let sent = plan.messages.iter().map(|message| (message.session, &message.body));
+        let told = values::told(plan);
         for (session, body) in handshakes.chain(sent) {
-            if let Some(placeholder) = unknown(body, session).filter(|missing| self.no_learn || !told.contains(missing))
-            {
+            let missing = Values::missing(&values.fill(session, body));
+            if let Some(placeholder) = missing.iter().find(|missing| self.no_learn || !told.contains(*missing)) {
                 let name = placeholder.trim_matches(['{', '}']);
-                let why = format!(
+                return Err(Failure::usage(format!(
                     "{placeholder} of session {session} was redacted, and no answer tells it: --set '{name}=…'"
-                );
-                return Err(Failure::usage(why));
+                )));
             }
         }
         Ok(values)

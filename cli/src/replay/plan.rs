@@ -144,7 +144,7 @@ impl Reader {
         match (line.line, line.packet, line.from) {
             (Kind::Close, _, from) => {
                 if let Some(session) = self.plan.sessions.get_mut(&line.session) {
-                    session.is_left = from == Some(Side::Server);
+                    session.is_left |= from == Some(Side::Server);
                 }
                 if self.open.remove(&line.session).is_some() {
                     self.step(line.us, line.session, What::Close);
@@ -214,7 +214,11 @@ impl Reader {
         let Some(session) = self.plan.sessions.get_mut(&line.session) else { return Ok(()) };
         match (packet, line.message) {
             (PacketName::Handshake, _) => session.welcome = Some(body),
-            (PacketName::Kick, _) => session.kick = Some(body),
+            (PacketName::Kick, _) => {
+                // Who leaves first after that is left to chance.
+                session.kick = Some(body);
+                session.is_left = true;
+            }
             (PacketName::Data, Some(MessageName::Push)) => {
                 session.pushes.entry(line.route.unwrap_or_default()).or_default().push(body);
             }

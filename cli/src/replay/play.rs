@@ -10,6 +10,7 @@ use bytes::Bytes;
 use cereus_core::HandshakeResponse;
 use tokio::{
     sync::mpsc::{self, Receiver, Sender, UnboundedSender},
+    task::JoinSet,
     time::{self, Instant},
 };
 
@@ -72,11 +73,14 @@ pub(super) struct Player<'a> {
     /// When each message was sent; and whether nothing more is to be waited for.
     sent: Vec<Option<Instant>>,
     settled: Vec<bool>,
-    last_sent: usize,
+    /// The message that is sent next.
+    next: usize,
     /// How many of the answers were waited for.
     waited: usize,
     events: Receiver<(u32, Event)>,
     sender: Sender<(u32, Event)>,
+    /// One for each connection.
+    tasks: JoinSet<()>,
     began: Instant,
 }
 
@@ -92,10 +96,11 @@ impl<'a> Player<'a> {
             live: HashMap::new(),
             sent: vec![None; plan.messages.len()],
             settled: vec![false; plan.messages.len()],
-            last_sent: 0,
+            next: 0,
             waited: 0,
             events,
             sender,
+            tasks: JoinSet::new(),
             began: Instant::now(),
         }
     }
@@ -107,6 +112,10 @@ impl<'a> Player<'a> {
             self.until_answered(step.needs).await;
             self.step(step).await?;
         }
+        self.live.clear();
+        // Nobody listens any more, but what was sent last has to go out.
+        self.events.close();
+        while self.tasks.join_next().await.is_some() {}
         self.report.learnt = mem::take(&mut self.values.learnt);
         Ok(self.report)
     }
@@ -185,7 +194,7 @@ impl<'a> Player<'a> {
             }
         };
         let (packets, commands) = mpsc::unbounded_channel();
-        tokio::spawn(session::run(session, link, commands, self.sender.clone()));
+        self.tasks.spawn(session::run(session, link, commands, self.sender.clone()));
         let _ = packets.send(packet);
         self.report.sessions += 1;
         self.live.insert(
@@ -235,7 +244,7 @@ impl<'a> Player<'a> {
 
     fn send(&mut self, index: usize) {
         let message = &self.plan.messages[index];
-        self.last_sent = index;
+        self.next = index + 1;
         let packet = match self.packet(message) {
             Ok(packet) => packet,
             Err(why) => {
@@ -264,7 +273,7 @@ impl<'a> Player<'a> {
     /// The recorded bytes, unless something has another value now.
     fn packet(&self, message: &Message) -> Result<Bytes, String> {
         let body = self.values.fill(message.session, &message.body);
-        if let Some(placeholder) = Values::missing(&body) {
+        if let Some(placeholder) = Values::missing(&body).first() {
             return Err(format!("{placeholder} was redacted, and no answer told its value"));
         }
         match &message.raw {
@@ -313,7 +322,10 @@ impl<'a> Player<'a> {
     }
 
     fn take(&mut self, session: u32, event: Event) {
+        let is_closed = self.live.get(&session).is_none_or(|live| live.packets.is_none());
         match event {
+            // Only what comes before the session is closed counts, as in the recording.
+            event if is_closed && !matches!(event, Event::Over(_)) => drop(event),
             Event::Welcome(body) => self.live_mut(session, |live| live.welcome = Some(body)),
             Event::Answer { id, error, body } => self.answer(session, id, error, &body),
             Event::Push { route, body } if self.options.pushes => self.push(session, route, &body),
@@ -335,7 +347,7 @@ impl<'a> Player<'a> {
         let ignored = self.options.ignored(route);
         let mut found = compare(&self.values.fill(session, expected), got, &ignored);
         found.retain(|found| match (&found.expected, &found.got) {
-            (Some(expected), Some(got)) => !self.values.learn(session, self.last_sent, found.name(), expected, got),
+            (Some(expected), Some(got)) => !self.values.learn(session, self.next, found.name(), expected, got),
             _ => true,
         });
         found

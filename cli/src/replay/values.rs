@@ -121,18 +121,14 @@ impl Values {
         self.within.iter().fold(text.to_owned(), replace)
     }
 
-    /// A placeholder for which there is no value.
-    pub(super) fn missing(body: &Body) -> Option<String> {
-        let mut missing = None;
-        visit(body, &mut |_, value| {
-            if let Some(placeholder) = placeholders_in(value).next() {
-                missing.get_or_insert_with(|| placeholder.to_owned());
-            }
-        });
+    /// The placeholders for which there are no values.
+    pub(super) fn missing(body: &Body) -> Vec<String> {
+        let mut missing = Vec::new();
+        visit(body, &mut |_, value| missing.extend(placeholders_in(value).map(str::to_owned)));
         missing
     }
 
-    /// Whether a difference is explained: it is of a value that the server makes up, and that is sent after this message.
+    /// Whether a difference is explained: it is of a value that the server makes up, and that is sent in this message or later.
     pub(super) fn learn(&mut self, session: u32, since: usize, name: &str, recorded: &Value, now: &Value) -> bool {
         let is_scalar = |value: &Value| matches!(value, Value::String(_) | Value::Number(_));
         if let Some(text) = recorded.as_str().filter(|text| placeholders_in(&Value::from(*text)).next().is_some()) {
@@ -146,7 +142,7 @@ impl Values {
             return false;
         }
         let (text, plain) = (recorded.to_string(), plain(recorded));
-        let later = |last: Option<&usize>| last.is_some_and(|last| *last > since);
+        let later = |last: Option<&usize>| last.is_some_and(|last| *last >= since);
         if plain.len() >= MIN_LEN && later(self.uses.last.get(&plain)) {
             self.now.insert((session, text.clone()), now.clone());
             match recorded.as_str() {
@@ -273,17 +269,17 @@ mod tests {
         let later = json!({ "token": "old-token", "auth": "Bearer old-token", "id": 7, "big": 4711, "n": 5 });
         let messages = [message(json!({ "name": "nina" })), message(later.clone())];
         let mut values = Values::new(&messages, &[], true);
-        assert!(values.learn(1, 0, "session", &json!("old-token"), &json!("new")));
-        assert!(values.learn(1, 0, "id", &json!(7), &json!(8)));
-        assert!(values.learn(1, 0, "number", &json!(4711), &json!(4712)));
+        assert!(values.learn(1, 1, "session", &json!("old-token"), &json!("new")));
+        assert!(values.learn(1, 1, "id", &json!(7), &json!(8)));
+        assert!(values.learn(1, 1, "number", &json!(4711), &json!(4712)));
         // Not sent later, short and under another name, no scalar.
-        assert!(!values.learn(1, 0, "name", &json!("nina"), &json!("nino")));
-        assert!(!values.learn(1, 0, "count", &json!(5), &json!(6)));
-        assert!(!values.learn(1, 0, "n", &json!(5), &json!([6])));
+        assert!(!values.learn(1, 1, "name", &json!("nina"), &json!("nino")));
+        assert!(!values.learn(1, 1, "count", &json!(5), &json!(6)));
+        assert!(!values.learn(1, 1, "n", &json!(5), &json!([6])));
         let expected = json!({ "token": "new", "auth": "Bearer new", "id": 8, "big": 4712, "n": 5 });
         assert_eq!(filled(&values, later), expected);
         assert_eq!(values.learnt.len(), 3);
-        assert!(!Values::new(&messages, &[], false).learn(1, 0, "id", &json!(7), &json!(8)));
+        assert!(!Values::new(&messages, &[], false).learn(1, 1, "id", &json!(7), &json!(8)));
     }
 
     #[test]
@@ -292,7 +288,7 @@ mod tests {
         let messages = [message(body.clone())];
         let mut values = Values::new(&messages, &[("password".to_owned(), json!("geheim"))], true);
         let half = filled(&values, body.clone());
-        assert_eq!(Values::missing(&Body::Json(half)).as_deref(), Some("{{token#2}}"));
+        assert_eq!(Values::missing(&Body::Json(half)), ["{{token#2}}"]);
         assert!(values.learn(1, 0, "token", &json!("{{token#2}}"), &json!("abc")));
         assert_eq!(filled(&values, body), json!({ "password": "geheim", "auth": "Bearer abc" }));
         assert!(!is_placeholder("{{token}}") && !is_placeholder("{{a#b}}"));

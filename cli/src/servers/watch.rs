@@ -60,7 +60,7 @@ impl<'a> Watch<'a> {
 
     /// Goes on until it fails the first time, or nobody reads it. Later failures of etcd are waited out.
     pub(super) async fn run(mut self, first: Etcd<'a>) -> Result<(), Failure> {
-        let mut etcd = Ok(first);
+        let (mut etcd, mut told) = (Ok(first), String::new());
         loop {
             let why = match etcd {
                 Ok(etcd) => match self.follow(&etcd).await {
@@ -71,7 +71,10 @@ impl<'a> Watch<'a> {
                 },
                 Err(why) => why,
             };
-            eprintln!("cereus: {why}; trying again");
+            if told != why {
+                eprintln!("cereus: {why}; trying again");
+                told = why;
+            }
             time::sleep(PAUSE).await;
             etcd = Etcd::connect(self.settings).await;
         }

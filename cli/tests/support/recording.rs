@@ -132,10 +132,10 @@ impl Client {
 
 pub(crate) fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
     let len = (body.len() as u32).to_be_bytes();
-    [&[kind, len[1], len[2], len[3]], body].concat()
+    [&[kind, len[1], len[2], len[3]][..], body].concat()
 }
 
 /// A request with a short id.
 pub(crate) fn request(id: u8, route: &str, body: &str) -> Vec<u8> {
-    [&[0, id, route.len() as u8], route.as_bytes(), body.as_bytes()].concat()
+    [&[0, id, route.len() as u8][..], route.as_bytes(), body.as_bytes()].concat()
 }
