@@ -12,7 +12,7 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
@@ -242,6 +242,46 @@ fn what_was_pipelined_is_pipelined_again() {
     recording.ended();
     let ran = replay(&folder, server.address("tcp"), &["--speed", "100"]).ended(0, "");
     assert!(ran.out.contains("50 answers"), "{ran:#?}");
+}
+
+/// A room whose members are told of those who come.
+fn lobby() -> Running {
+    let members = Arc::new(Mutex::new(Vec::<Session>::new()));
+    let join = move |session: Session, Json(name): Json<String>| {
+        let members = Arc::clone(&members);
+        async move {
+            let mut members = members.lock().unwrap();
+            for member in members.iter() {
+                // Those who left are there as well.
+                let _ = member.push("onJoin", Json(json!({ "name": name })));
+            }
+            members.push(session);
+            Json(true)
+        }
+    };
+    let service = Service::new("lobby").request("join", join);
+    Running::serve(App::new(()).server_type("game").service(service), Arc::new(Notify::new()))
+}
+
+#[test]
+fn several_sessions_are_played_together() {
+    let (server, folder) = (lobby(), folder());
+    let arguments = ["--max-sessions", "2", "--exit-at-limit"];
+    let recording = Recording::start("tcp", server.address("tcp"), &folder, &arguments);
+    let mut clients = ["\"nina\"", "\"nino\""].map(|name| {
+        let mut client = Client::connect(&recording.address, "{}");
+        client.send(4, &request(1, "lobby.join", name));
+        client.receive();
+        client
+    });
+    clients[0].receive();
+    clients.map(Client::leave);
+    recording.ended();
+    let ran = replay(&folder, server.address("ws"), &[]).ended(0, "");
+    assert!(ran.out.contains("2 sessions, 2 requests and 0 notifies sent, 2 answers and 1 pushes"), "{ran:#?}");
+    let ran = replay(&folder, lobby().address("tcp"), &["--session", "1", "--timeout", "0.5"]).ended(1, "");
+    let expected = "session 1, push 1 onJoin: it did not come: expected {\"name\":\"nino\"}, got nothing\n";
+    assert!(ran.out.contains(expected), "{ran:#?}");
 }
 
 #[test]
