@@ -42,7 +42,7 @@ enum Changed {
 /// A server that gives each session a token, and serves only who shows it.
 fn shop(changed: Changed) -> Running {
     static LOGINS: AtomicU32 = AtomicU32::new(0);
-    let login = async |session: Session, Json(login): Json<Value>| {
+    let login = |session: Session, Json(login): Json<Value>| async move {
         let token = format!("token-{:08}", LOGINS.fetch_add(1, Relaxed));
         session.data(|data| data.set("token", &token)).unwrap();
         Json(json!({ "token": token, "name": login["name"] }))
@@ -68,7 +68,7 @@ fn shop(changed: Changed) -> Running {
     let service = Service::new("shop")
         .request("login", login)
         .request("buy", buy)
-        .request("echo", async |body: Raw| body)
+        .request("echo", |body: Raw| async { body })
         .notify("leave", leave)
         .notify("say", say);
     let app = App::new(()).server_type("game").service(service).dictionary([("shop.buy", 1), ("onSaid", 2)]);
@@ -91,14 +91,14 @@ expect error PIT-404
 
 /// Records one session of this script.
 fn record(scheme: &str, server: &str, folder: &Path, arguments: &[&str], script: &str) -> Vec<Value> {
-    let recording = Recording::start(scheme, server, folder, &[&ONE, arguments].concat());
+    let recording = Recording::start(scheme, server, folder, &[&ONE[..], arguments].concat());
     repl(&[&recording.address, "--insecure"], script).ended(0, "");
     recording.ended().1
 }
 
 fn replay(folder: &Path, address: &str, arguments: &[&str]) -> run::Ran {
     let file = folder.join("recording.jsonl");
-    run(&[&["replay", file.to_str().unwrap(), address, "--insecure"], arguments].concat())
+    run(&[&["replay", file.to_str().unwrap(), address, "--insecure"][..], arguments].concat())
 }
 
 #[test]
@@ -275,7 +275,9 @@ fn several_sessions_are_played_together() {
         client
     });
     clients[0].receive();
-    clients.map(Client::leave);
+    for client in clients {
+        client.leave();
+    }
     recording.ended();
     let ran = replay(&folder, server.address("ws"), &[]).ended(0, "");
     assert!(ran.out.contains("2 sessions, 2 requests and 0 notifies sent, 2 answers and 1 pushes"), "{ran:#?}");
