@@ -173,7 +173,8 @@ fn redacted_values_never_reach_the_file() {
     let (server, folder) = (shop(Changed::Nothing), folder());
     let rules = ["--redact", "token", "--redact", "route:shop.login#password"];
     let recording = Recording::start("tcp", server.address("tcp"), &folder, &[&ONE[..], &rules].concat());
-    let mut client = Client::connect(&recording.address, r#"{"sys":{"platform":"x"},"user":{"token":"from-the-user"}}"#);
+    let mut client =
+        Client::connect(&recording.address, r#"{"sys":{"platform":"x"},"user":{"token":"from-the-user"}}"#);
     let mut ask = |message: &[u8]| {
         client.send(4, message);
         client.receive().1
@@ -199,7 +200,8 @@ fn redacted_values_never_reach_the_file() {
     for line in lines(&file) {
         let raw = line["raw"].as_str().unwrap_or_default();
         let raw = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, raw).unwrap();
-        let inflated = miniz_oxide::inflate::decompress_to_vec_zlib(raw.get(16..).unwrap_or_default()).unwrap_or_default();
+        let inflated =
+            miniz_oxide::inflate::decompress_to_vec_zlib(raw.get(16..).unwrap_or_default()).unwrap_or_default();
         for bytes in [raw, inflated] {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             assert!(!text.contains("geh") && !text.contains(token) && !text.contains("from-the-user"), "{line}");
@@ -220,7 +222,8 @@ fn redacted_values_never_reach_the_file() {
 
     // What nobody tells has to be given; the token comes with the login.
     let address = server.address("tcp");
-    replay(&folder, address, &["--ignore", "time"]).ended(2, "{{token#1}} of session 1 was redacted, and no answer tells it");
+    replay(&folder, address, &["--ignore", "time"])
+        .ended(2, "{{token#1}} of session 1 was redacted, and no answer tells it");
     let given = ["--ignore", "time", "--set", "token#1=abc", "--set", "password=geheim"];
     let ran = replay(&folder, address, &given).ended(0, "");
     assert!(ran.out.contains("not played: session 1, 5 shop.echo: its body was left out of the recording"), "{ran:#?}");

@@ -1,11 +1,6 @@
 //! `cargo xtask test`: every test.
 
-use std::{
-    env,
-    error::Error as StdError,
-    path::PathBuf,
-    process::Command,
-};
+use std::{env, error::Error as StdError, path::PathBuf, process::Command};
 
 use crate::{Done, services::Services, tools};
 

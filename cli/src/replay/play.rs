@@ -115,7 +115,9 @@ impl<'a> Player<'a> {
         self.live.clear();
         // Nobody listens any more, but what was sent last has to go out.
         self.events.close();
-        while self.tasks.join_next().await.is_some() {}
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        // A server that does not read is not waited for any longer.
+        let _ = time::timeout(self.options.patience, all).await;
         self.report.learnt = mem::take(&mut self.values.learnt);
         Ok(self.report)
     }
