@@ -54,11 +54,13 @@ async fn join(State(rooms): State<Shared>, session: Session, Json(join): Json<Jo
     let (mut rooms, groups) = (rooms.lock().await, session.server().groups());
     rooms.leave(&session).await?;
     rooms.open(session.server(), room).await?;
-    groups.broadcast(room, "onJoin", Json(json!({ "room": room, "name": name }))).await?;
     // Whoever had the name before may be gone, but not yet out of the room.
-    if !groups.contains(room, name).await? {
-        groups.add(room, name).await?;
+    if groups.contains(room, name).await? {
+        groups.remove(room, name).await?;
+        groups.broadcast(room, "onLeave", Json(json!({ "room": room, "name": name }))).await?;
     }
+    groups.broadcast(room, "onJoin", Json(json!({ "room": room, "name": name }))).await?;
+    groups.add(room, name).await?;
     session.data(|data| data.set("room", room))?;
     let members = groups.members(room).await?;
     Ok(Json(json!({ "name": name, "room": room, "members": members, "history": rooms.0[room] })))

@@ -9,7 +9,6 @@ mod inbox;
 mod interactive;
 mod known;
 mod prompt;
-mod reach;
 mod screen;
 mod script;
 mod session;

@@ -159,9 +159,9 @@ impl Client {
         self.0.shared.lock().round_trip
     }
 
-    /// Makes the next attempt to reconnect now, for it is known that there is a network again.
+    /// Makes the attempt that it waits with now, for it is known that there is a network again.
     pub fn reconnect_now(&self) {
-        self.0.shared.tell_task(|inner| inner.hurry = true);
+        self.0.shared.tell_task(|inner| inner.hurry = inner.is_reconnecting());
     }
 
     /// Closes the connection once what was given to it is sent, and waits for that. Requests in flight are lost.

@@ -121,7 +121,6 @@ impl<R: Runtime + Connector> Driver<R> {
     /// Waits until it is time, or there is no time to wait. Returns whether to end.
     async fn pause(&self, delay: Duration) -> bool {
         let (mut timer, until) = (self.runtime.timer(), self.runtime.now() + delay);
-        self.shared.lock().hurry = false;
         poll_fn(|cx| {
             let hurry = std::mem::take(&mut self.shared.lock().hurry);
             if hurry { Poll::Ready(()) } else { self.poll_away(&mut timer, until, cx) }
@@ -435,6 +434,7 @@ impl<R: Runtime + Connector> Line<'_, R> {
                         true => self.out.clear(),
                         false => self.out.advance(len),
                     }
+                    self.stalled = None;
                     progress = true;
                 }
                 Poll::Ready(Ok(0) | Err(_)) => {

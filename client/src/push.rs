@@ -11,6 +11,8 @@ use cereus_core::Route;
 use futures_core::Stream;
 use hashbrown::HashMap;
 
+use crate::shared::call_back;
+
 /// What a push counts beside its route and its body.
 const PUSH_COST: usize = 64;
 
@@ -203,7 +205,7 @@ impl Sink {
 
     fn deliver(&self, push: Push) {
         match self {
-            Self::Callback(callback) => callback(push),
+            Self::Callback(callback) => call_back(|| callback(push)),
             Self::Stream(buffer) => {
                 if let Some(buffer) = buffer.upgrade() {
                     buffer.add(push);

@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use cereus_core::Route;
 
-use crate::{Disconnect, RequestError, shared::Shared};
+use crate::{
+    Disconnect, RequestError,
+    shared::{Shared, call_back},
+};
 
 /// A request that is not sent yet: `.await` it, or [`call`](Self::call) it. Awaited, it is sent when that is polled first; dropping it then is giving it up, and its
 /// answer, should it come, is dropped too.
@@ -187,7 +190,7 @@ impl Completion {
     fn tell(&mut self, answer: Result<Bytes, RequestError>) {
         match self.0.take() {
             Some(Done::Slot(slot)) => slot.complete(answer),
-            Some(Done::Callback(callback)) => callback(answer),
+            Some(Done::Callback(callback)) => call_back(|| callback(answer)),
             None => {}
         }
     }

@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
@@ -88,6 +89,13 @@ impl Waiting {
     }
 }
 
+/// Calls what the user gave. When it panics, nobody else is harmed.
+pub(crate) fn call_back(callback: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(callback)).is_err() {
+        tracing::error!("a callback of a client panicked");
+    }
+}
+
 /// What the task has to hand out once nothing is locked.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -150,16 +158,12 @@ impl Shared {
     pub(crate) fn send_request(&self, route: Route, body: Bytes, timeout: Option<Duration>, completion: Completion) {
         let timeout = timeout.unwrap_or(self.settings.request_timeout);
         let now = (self.clock)();
-        let (refused, waker) = {
-            let mut inner = self.lock();
-            let waiting = Waiting { route, body, request: Some((timeout, completion)), since: now };
-            let refused = inner.send(waiting, &self.settings, now);
-            (refused, inner.task.take())
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        if let Some((completion, error)) = refused {
+        let waiting = Waiting { route, body, request: Some((timeout, completion)), since: now };
+        let mut refused = None;
+        self.tell_task(|inner| refused = inner.try_send(waiting, &self.settings, now).err());
+        if let Some(refused) = refused
+            && let (Some(completion), error) = *refused
+        {
             completion.complete(Err(error));
         }
     }
@@ -196,11 +200,6 @@ impl Shared {
 type Refused = Box<(Option<Completion>, RequestError)>;
 
 impl Inner {
-    fn send(&mut self, waiting: Waiting, settings: &Settings, now: Instant) -> Option<(Completion, RequestError)> {
-        let (completion, error) = *self.try_send(waiting, settings, now).err()?;
-        Some((completion?, error))
-    }
-
     fn try_send(&mut self, waiting: Waiting, settings: &Settings, now: Instant) -> Result<(), Refused> {
         let refuse =
             |waiting: Waiting, error| Err(Box::new((waiting.request.map(|(_, completion)| completion), error)));
@@ -289,10 +288,15 @@ impl Inner {
         self.states += 1;
     }
 
+    pub(crate) const fn is_reconnecting(&self) -> bool {
+        matches!(self.state, State::Reconnecting { .. })
+    }
+
     /// There is a socket.
     pub(crate) fn begin(&mut self, connection: ClientConnection) {
         self.generation += 1;
         self.connection = Some(connection);
+        self.hurry = false;
         self.kick = None;
         self.round_trip = None;
     }

@@ -326,6 +326,20 @@ fn a_runtime_that_ends_ends_its_requests() {
     assert_eq!(client.state(), State::Closed(Disconnect::RuntimeEnded));
 }
 
+/// A callback that panics is only that.
+#[test]
+fn a_callback_that_panics_ends_nothing() {
+    let runtime = SimRuntime::new();
+    serve(&runtime);
+    let client = connect(&runtime, |builder| builder.on_push("onNumber", |_| panic!("on purpose")));
+    let mut numbers = client.pushes("onNumber");
+    block_on(&runtime, client.request("room.push", "2").into_future()).unwrap();
+    client.request("room.echo", "").call(|_| panic!("on purpose"));
+    block_on(&runtime, client.request("room.echo", "").into_future()).unwrap();
+    let numbers = std::iter::from_fn(|| numbers.try_next()).count();
+    assert_eq!((numbers, client.state()), (2, State::Open));
+}
+
 /// A link that breaks every few seconds: the client comes back each time, and each request ends exactly once.
 #[test]
 fn breaking_links() {

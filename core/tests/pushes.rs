@@ -62,8 +62,9 @@ fn what_just_fits_costs_nobody_his_place() {
     for policy in [FullPolicy::Close, FullPolicy::DropOldest] {
         let (mut server, len) = (connected(), fitting(&[1000], &[]));
         push(&mut server, 1000, FullPolicy::DropOldest).expect("there is room");
+        assert!(server.has_room());
         push(&mut server, len, policy).expect("it just fits");
-        assert_eq!((server.queued(), server.push_losses()), (MAX, dropped(0)));
+        assert_eq!((server.queued(), server.has_room(), server.push_losses()), (MAX, false, dropped(0)));
         assert_eq!(sent(&mut server), [1000, len]);
     }
 }

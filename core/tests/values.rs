@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
 use cereus_core::{
     ClientConfig, ConfigError, HandshakeRequest, HandshakeResponse, Instant, Message, MessageId, Route, RouteError,
-    ServerConfig,
+    ServerConfig, ServerConnection,
     packet::MAX_BODY_LEN,
     session::{SessionData, SessionId, SessionState},
 };
@@ -86,6 +87,8 @@ fn settings_are_what_was_set() {
     let config = config.max_handshake_size(99).close_timeout(SECOND * 9).build().expect("valid");
     assert_eq!((config.serializer(), config.max_packet_size(), config.max_queued_bytes()), ("protobuf", 77, 88));
     assert_eq!((config.max_handshake_size(), config.close_timeout()), (99, SECOND * 9));
+    let config = Arc::new(config);
+    assert!(Arc::ptr_eq(ServerConnection::new(Arc::clone(&config), Instant::EPOCH).config(), &config));
 }
 
 #[test]

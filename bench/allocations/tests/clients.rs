@@ -79,11 +79,14 @@ impl Server {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "an_idle_client_holds_little", "--nocapture"]);
         let mut child = command.env(SERVER, "").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut addresses =
-            lines.map_while(Result::ok).filter_map(|line| Some(line.split_once("listening on ")?.1.to_owned()));
-        let address = addresses.next().expect("the server listens");
-        Self { child, address }
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on ") {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "the server ended");
+        }
+        let (_, address) = line.trim().split_once("listening on ").unwrap();
+        Self { child, _stdout: stdout, address: address.to_owned() }
     }
 }
 

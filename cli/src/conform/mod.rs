@@ -76,7 +76,7 @@ pub(crate) struct Conform {
     verbose: bool,
     #[command(flatten)]
     trust: Trust,
-    /// A line for the head of the request that asks for a WebSocket, such as 'Origin: https://example.com'.
+    /// A line for the head of the request that asks for a WebSocket, such as `Origin: https://example.com`.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header, help_heading = "Connection")]
     header: Vec<(String, String)>,
     /// How long anything that must come may take, in seconds.

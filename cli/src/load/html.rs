@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::report::{QUANTILES, Report, Row, count, millis};
+use super::report::{Report, Row};
+use crate::measure::{QUANTILES, count, millis};
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 240.0;

@@ -1,21 +1,10 @@
-//! What is measured, by many threads at once.
+//! What is measured.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
-/// How exact a latency is: three digits.
-const DIGITS: u8 = 3;
-
-/// The longest that is told apart: an hour.
-const LONGEST: u64 = 3_600_000_000;
-
-/// How many places there are to write to, so that threads seldom meet.
-const SHARDS: usize = 64;
+use crate::measure::{Sum, histogram, micros};
 
 /// What happened within some time.
 #[derive(Clone, Debug)]
@@ -32,13 +21,6 @@ pub(super) struct Sample {
     pub(super) bytes: u64,
 }
 
-pub(super) fn histogram() -> Histogram<u64> {
-    #[expect(clippy::expect_used, reason = "three digits are allowed")]
-    let mut histogram = Histogram::new(DIGITS).expect("three digits are allowed");
-    histogram.auto(true);
-    histogram
-}
-
 impl Sample {
     pub(super) fn new(entries: usize) -> Self {
         Self {
@@ -49,27 +31,6 @@ impl Sample {
             errors: BTreeMap::new(),
             bytes: 0,
         }
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        for (own, other) in self.latency.iter_mut().zip(&other.latency) {
-            // Both grow as they need to.
-            let _ = own.add(other);
-        }
-        let _ = self.lag.add(&other.lag);
-        self.sent += other.sent;
-        self.answered += other.answered;
-        self.bytes += other.bytes;
-        for (code, count) in &other.errors {
-            *self.errors.entry(code.clone()).or_default() += count;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.latency.iter_mut().for_each(Histogram::reset);
-        self.lag.reset();
-        (self.sent, self.answered, self.bytes) = (0, 0, 0);
-        self.errors.clear();
     }
 
     /// The latencies of all entries.
@@ -106,32 +67,25 @@ impl Sample {
     }
 }
 
-/// Rounded up: nothing takes no time.
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1000)).unwrap_or(LONGEST).clamp(1, LONGEST)
-}
-
-/// Where all threads write.
-#[derive(Debug)]
-pub(super) struct Recorder(Vec<Mutex<Sample>>);
-
-impl Recorder {
-    pub(super) fn new(entries: usize) -> Self {
-        Self((0..SHARDS).map(|_| Mutex::new(Sample::new(entries))).collect())
-    }
-
-    /// What a connection writes.
-    pub(super) fn write(&self, connection: usize, write: impl FnOnce(&mut Sample)) {
-        // Nothing panics with the lock held.
-        write(&mut self.0[connection % SHARDS].lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// What was written since the last time.
-    pub(super) fn take(&self, into: &mut Sample) {
-        for shard in &self.0 {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            into.add(&shard);
-            shard.clear();
+impl Sum for Sample {
+    fn add(&mut self, other: &Self) {
+        for (own, other) in self.latency.iter_mut().zip(&other.latency) {
+            // Both grow as they need to.
+            let _ = own.add(other);
         }
+        let _ = self.lag.add(&other.lag);
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.bytes += other.bytes;
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.latency.iter_mut().for_each(Histogram::reset);
+        self.lag.reset();
+        (self.sent, self.answered, self.bytes) = (0, 0, 0);
+        self.errors.clear();
     }
 }

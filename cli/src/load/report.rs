@@ -1,13 +1,9 @@
 use std::{fmt::Write as _, time::Duration};
 
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::{Arrivals, Load, Loop, mix::Mix, record::Sample};
-
-/// The percentiles that everybody asks for.
-pub(super) const QUANTILES: [(&str, f64); 5] =
-    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+use crate::measure::{count, line, millis, quantiles};
 
 /// From how much lag on the generator is to blame.
 const MAX_LAG: Duration = Duration::from_millis(5);
@@ -171,11 +167,6 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> Value {
-        let quantiles = |histogram: &Histogram<u64>| -> Value {
-            let values =
-                QUANTILES.map(|(name, quantile)| (name.to_owned(), json!(histogram.value_at_quantile(quantile))));
-            Value::Object(values.into_iter().collect())
-        };
         let routes = self.routes.iter().zip(&self.total.latency).map(|(route, histogram)| {
             json!({ "route": route, "answered": histogram.len(), "latency_us": quantiles(histogram) })
         });
@@ -233,28 +224,5 @@ impl Report {
         let _ = writeln!(text, "#[Max     = {:>12.3}, Total count    = {:>12}]", all.max() as f64 / 1e3, all.len());
         let _ = writeln!(text, "#[Buckets = {:>12}, SubBuckets     = {:>12}]", all.buckets(), all.distinct_values());
         text
-    }
-}
-
-fn line(histogram: &Histogram<u64>) -> String {
-    QUANTILES.map(|(name, quantile)| format!("{name} {}", millis(histogram.value_at_quantile(quantile)))).join(", ")
-}
-
-/// Microseconds as people read them.
-pub(super) fn millis(micros: u64) -> String {
-    match micros {
-        0..1000 => format!("{micros} us"),
-        1000..100_000 => format!("{:.2} ms", micros as f64 / 1e3),
-        100_000..10_000_000 => format!("{:.0} ms", micros as f64 / 1e3),
-        _ => format!("{:.1} s", micros as f64 / 1e6),
-    }
-}
-
-/// A rate as people read it.
-pub(super) fn count(rate: f64) -> String {
-    match rate {
-        ..100.0 => format!("{rate:.1}"),
-        ..100_000.0 => format!("{rate:.0}"),
-        _ => format!("{:.0} k", rate / 1e3),
     }
 }

@@ -21,10 +21,14 @@ use super::{
     Arrivals, Load, Loop,
     live::Live,
     mix::Mix,
-    record::{Recorder, Sample},
+    record::Sample,
     report::{Report, Row},
 };
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    measure::{Recorder, Sum, error_code},
+    random::Random,
+};
 
 /// How many connections are being made at once.
 const CONNECTING: usize = 128;
@@ -35,10 +39,13 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// How long the thread that sends sleeps at most, to see that it is over.
 const NAP: Duration = Duration::from_millis(50);
 
+/// How many places there are to write to, so that threads seldom meet.
+const SHARDS: usize = 64;
+
 /// What all connections share.
 struct Shared {
     mix: Mix,
-    recorder: Recorder,
+    recorder: Recorder<Sample>,
     /// How many connections are open.
     open: AtomicUsize,
     in_flight: AtomicUsize,
@@ -58,7 +65,7 @@ struct Asker {
 pub(super) async fn run(load: &Load, mix: Mix, mut live: Live) -> Result<Report, Failure> {
     let entries = mix.entries.len();
     let shared = Arc::new(Shared {
-        recorder: Recorder::new(entries),
+        recorder: Recorder::new(SHARDS, || Sample::new(entries)),
         mix,
         open: AtomicUsize::new(0),
         in_flight: AtomicUsize::new(0),
@@ -196,7 +203,7 @@ impl Asker {
                     sample.sent(due.map(|due| now - due));
                     sample.answered(index, begin.elapsed(), 0);
                 }
-                Err(error) => sample.failed_with(code(&error)),
+                Err(error) => sample.failed_with(error_code(&error)),
             });
         }
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -209,7 +216,7 @@ impl Asker {
             let latency = begin.elapsed();
             asker.shared.recorder.write(asker.number, |sample| match &answer {
                 Ok(body) => sample.answered(index, latency, body.len()),
-                Err(error) => sample.failed_with(code(error)),
+                Err(error) => sample.failed_with(error_code(error)),
             });
             // Whoever was not even sent would fail again at once.
             let goes_on = matches!(answer, Ok(_) | Err(RequestError::Server(_) | RequestError::Timeout(_)));
@@ -217,18 +224,6 @@ impl Asker {
                 asker.ask(None);
             }
         });
-    }
-}
-
-fn code(error: &RequestError) -> &str {
-    match error {
-        RequestError::Server(error) if error.code.is_empty() => "error without a code",
-        RequestError::Server(error) => &error.code,
-        RequestError::Timeout(_) => "no answer in time",
-        RequestError::Lost(_) => "connection lost before the answer",
-        RequestError::NotConnected(_) => "not sent: no connection",
-        RequestError::Full(_) => "not sent: too much waits already",
-        _ => "not sent",
     }
 }
 
@@ -267,25 +262,4 @@ fn cpu_time() -> Duration {
             Duration::from_micros(micros)
         })
         .sum()
-}
-
-/// SplitMix64, shared by whoever draws.
-struct Random(std::sync::atomic::AtomicU64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0xd134_2543_de82_ef95).into())
-    }
-
-    fn next(&self) -> u64 {
-        let state = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    /// From 0 up to but without 1.
-    fn unit(&self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }

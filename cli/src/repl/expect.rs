@@ -1,11 +1,14 @@
 //! What a script expects of answers and pushes.
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::command::word;
-use crate::connect::seconds;
+use crate::{
+    compare::{Op, shortened},
+    connect::seconds,
+};
 
 /// What should be the case.
 #[derive(Debug)]
@@ -79,46 +82,6 @@ pub(super) struct Check {
     operand: Value,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Op {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    Contains,
-    Exists,
-    Missing,
-}
-
-impl Op {
-    const ALL: [(&str, Self); 10] = [
-        ("==", Self::Equal),
-        ("=", Self::Equal),
-        ("!=", Self::NotEqual),
-        ("<", Self::Less),
-        ("<=", Self::LessOrEqual),
-        (">", Self::Greater),
-        (">=", Self::GreaterOrEqual),
-        ("contains", Self::Contains),
-        ("exists", Self::Exists),
-        ("missing", Self::Missing),
-    ];
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, op)| op)
-    }
-
-    fn name(self) -> &'static str {
-        Self::ALL.into_iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
-    }
-
-    const fn has_operand(self) -> bool {
-        !matches!(self, Self::Exists | Self::Missing)
-    }
-}
-
 impl Check {
     fn parse_some(text: &str) -> Result<Option<Self>, String> {
         if text.is_empty() { Ok(None) } else { Self::parse(text).map(Some) }
@@ -148,7 +111,7 @@ impl Check {
             (Op::Exists, found) => found.is_some(),
             (Op::Missing, found) => found.is_none(),
             (_, None) => false,
-            (op, Some(found)) => compare(op, found, &self.operand),
+            (op, Some(found)) => op.compare(found, &self.operand),
         };
         if passes { Ok(()) } else { Err(self.mismatch(found, body)) }
     }
@@ -164,16 +127,6 @@ impl Check {
     }
 }
 
-/// Enough of it to see what is wrong.
-fn shortened(value: &Value) -> String {
-    const LONGEST: usize = 400;
-    let text = value.to_string();
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
 /// `.` is everything, `user.name` and `items.0.id` a part of it, `/a.b/c` a JSON pointer.
 fn find<'a>(body: &'a Value, path: &str) -> Option<&'a Value> {
     if path.starts_with('/') {
@@ -186,53 +139,6 @@ fn find<'a>(body: &'a Value, path: &str) -> Option<&'a Value> {
         Value::Array(items) => items.get(step.parse::<usize>().ok()?),
         _ => None,
     })
-}
-
-fn compare(op: Op, found: &Value, operand: &Value) -> bool {
-    match op {
-        Op::Equal => is_same(found, operand),
-        Op::NotEqual => !is_same(found, operand),
-        Op::Less => order(found, operand) == Some(Ordering::Less),
-        Op::LessOrEqual => matches!(order(found, operand), Some(Ordering::Less | Ordering::Equal)),
-        Op::Greater => order(found, operand) == Some(Ordering::Greater),
-        Op::GreaterOrEqual => matches!(order(found, operand), Some(Ordering::Greater | Ordering::Equal)),
-        Op::Contains => contains(found, operand),
-        Op::Exists | Op::Missing => false,
-    }
-}
-
-/// Numbers are the same when they are equal, however they are written: 1 and 1.0.
-fn is_same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || (a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64())),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| is_same(a, b)))
-        }
-        _ => a == b,
-    }
-}
-
-/// Numbers by size, texts by letter; nothing else has an order.
-fn order(a: &Value, b: &Value) -> Option<Ordering> {
-    if let (Value::String(a), Value::String(b)) = (a, b) {
-        return Some(a.cmp(b));
-    }
-    match (a.as_i64(), b.as_i64(), a.as_u64(), b.as_u64()) {
-        (Some(a), Some(b), ..) => Some(a.cmp(&b)),
-        (_, _, Some(a), Some(b)) => Some(a.cmp(&b)),
-        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
-    }
-}
-
-/// A text in a text, an item in an array, a member's name in an object.
-fn contains(found: &Value, operand: &Value) -> bool {
-    match (found, operand) {
-        (Value::String(text), Value::String(part)) => text.contains(part.as_str()),
-        (Value::Array(items), _) => items.iter().any(|item| is_same(item, operand)),
-        (Value::Object(members), Value::String(name)) => members.contains_key(name),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

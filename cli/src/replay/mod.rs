@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::Value;
 
 use self::{
-    plan::{Body, Plan},
+    plan::Plan,
     play::{Options, Player},
     values::Values,
 };

@@ -5,12 +5,15 @@ use super::{LONGEST, Session};
 use crate::{
     failure::Failure,
     protobuf::{Learned, learn},
+    reach::reach,
     repl::{
         inbox::{Inbox, Incoming},
-        reach::reach,
         screen::Event,
     },
 };
+
+/// What is tried for an address without a scheme, in the order of pitaya-cli.
+const SCHEMES: &[&str] = &["wss", "ws", "tls", "tcp"];
 
 /// The connection that there is, or was.
 #[derive(Debug, Default)]
@@ -85,7 +88,7 @@ impl Session {
             self.disconnect().await?;
         }
         let address = self.learn_at(address).await?;
-        let (client, address) = reach(&address, |address| self.builder(address)).await?;
+        let (client, address) = reach(&address, SCHEMES, |address| self.builder(address)).await?;
         let handshake = client.handshake();
         self.connection.open(client, address.clone(), &self.inbox);
         let text = format!("connected to {address}");
@@ -114,7 +117,7 @@ impl Session {
         }
         let options = &self.options;
         let quiet = |address: &str| options.connect.client_as(address, self.handshake.clone());
-        let (client, reached) = reach(&address, quiet).await?;
+        let (client, reached) = reach(&address, SCHEMES, quiet).await?;
         let descriptors = self.options.protobuf.descriptors_route.as_deref();
         let learned = learn(&client, &docs, descriptors, &self.schema, self.timeout).await;
         client.close().await;

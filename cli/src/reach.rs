@@ -10,16 +10,17 @@ use crate::failure::Failure;
 /// How long each kind of connection may take when it is not known which one it is.
 const TRY_FOR: Duration = Duration::from_secs(2);
 
-/// Connects. An address with a scheme is taken at its word; for one without, the schemes are tried in the order of pitaya-cli:
-/// wss, ws, tls, tcp. Gives back the address that worked, too.
+/// Connects. An address with a scheme is taken at its word; for one without, these schemes are tried in their order. Gives back
+/// the address that worked, too.
 ///
 /// A server whose certificate is not trusted ends the search: going on without encryption would be what whoever is in between
 /// wants.
-pub(super) async fn reach(
+pub(crate) async fn reach(
     text: &str,
+    schemes: &[&str],
     builder: impl Fn(&str) -> Result<ClientBuilder, Failure>,
 ) -> Result<(Client, String), Failure> {
-    let candidates = candidates(text)?;
+    let candidates = candidates(text, schemes)?;
     if let [address] = &*candidates {
         return Ok((builder(address)?.connect(Tokio::new()).await?, address.clone()));
     }
@@ -48,17 +49,18 @@ pub(super) async fn reach(
     Err(Failure::Failed(nothing_worked(text, &failures)))
 }
 
-fn candidates(text: &str) -> Result<Vec<String>, Failure> {
+fn candidates(text: &str, schemes: &[&str]) -> Result<Vec<String>, Failure> {
     if text.contains("://") {
         return Ok(vec![text.to_owned()]);
     }
-    let schemes: &[&str] = match text.parse::<Address>() {
-        Ok(_) => &["wss", "ws", "tls", "tcp"],
-        // Only WebSockets have paths.
-        Err(AddressError::Path(_)) => &["wss", "ws"],
+    let has_path = match text.parse::<Address>() {
+        Ok(_) => false,
+        Err(AddressError::Path(_)) => true,
         Err(error) => return Err(ConnectError::from(error).into()),
     };
-    Ok(schemes.iter().map(|scheme| format!("{scheme}://{text}")).collect())
+    // Only WebSockets have paths.
+    let schemes = schemes.iter().filter(|scheme| !has_path || scheme.starts_with("ws"));
+    Ok(schemes.map(|scheme| format!("{scheme}://{text}")).collect())
 }
 
 fn nothing_worked(text: &str, failures: &[(&String, String)]) -> String {

@@ -1,0 +1,73 @@
+//! The way to servers, which all bots share.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cereus_client::{Client, ClientBuilder, WhileAway};
+use cereus_tokio::Tokio;
+
+use super::inbox::Inbox;
+use crate::{failure::Failure, reach::reach};
+
+type Make = Box<dyn Fn(&str) -> Result<ClientBuilder, Failure> + Send + Sync>;
+
+/// How bots connect. What is learned by one is known to all: which of its schemes an address without one has, and whom to trust.
+pub(super) struct Door {
+    /// Where bots connect by themselves.
+    home: String,
+    /// What is tried, in this order, for an address without a scheme.
+    schemes: &'static [&'static str],
+    make: Make,
+    known: Mutex<HashMap<String, ClientBuilder>>,
+}
+
+impl Door {
+    pub(super) fn new(
+        home: String,
+        is_encrypted: bool,
+        make: impl Fn(&str) -> Result<ClientBuilder, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        // As pitaya-bot does.
+        let schemes: &[&str] = if is_encrypted { &["wss", "tls"] } else { &["ws", "tcp"] };
+        Self { home, schemes, make: Box::new(make), known: Mutex::default() }
+    }
+
+    pub(super) fn home(&self) -> &str {
+        &self.home
+    }
+
+    /// Connects, and lets pushes go to this inbox.
+    pub(super) async fn enter(&self, host: &str, inbox: &Arc<Inbox>) -> Result<Client, Failure> {
+        let known = self.known().get(host).cloned();
+        if let Some(builder) = known {
+            return Ok(with_inbox(builder, inbox).connect(Tokio::new()).await?);
+        }
+        let (client, address) = reach(host, self.schemes, |address| Ok(with_inbox(self.make(address)?, inbox))).await?;
+        let builder = self.make(&address)?;
+        self.known().insert(host.to_owned(), builder);
+        Ok(client)
+    }
+
+    fn make(&self, address: &str) -> Result<ClientBuilder, Failure> {
+        Ok((self.make)(address)?.while_away(WhileAway::Fail))
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, ClientBuilder>> {
+        // Nothing panics with the lock held.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn with_inbox(builder: ClientBuilder, inbox: &Arc<Inbox>) -> ClientBuilder {
+    let inbox = Arc::clone(inbox);
+    builder.on_any_push(move |push| inbox.put(push))
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("home", &self.home).field("schemes", &self.schemes).finish_non_exhaustive()
+    }
+}

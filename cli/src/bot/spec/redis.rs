@@ -1,0 +1,72 @@
+//! States of bots in Redis, by scripts that run there.
+
+use redis::{AsyncConnectionConfig, Client, Value, aio::MultiplexedConnection};
+use tokio::sync::Mutex;
+
+use super::hooks::RedisPlace;
+
+/// Moves any one member of the set `name:available` to `name:used`, and gives it back.
+pub(super) const BEFORE: &str = "\
+if redis.replicate_commands then redis.replicate_commands() end
+local state = redis.call('SPOP', KEYS[1] .. ':available')
+if state then redis.call('SADD', KEYS[1] .. ':used', state) end
+return state
+";
+
+/// Adds the state to the set `name:available`.
+pub(super) const AFTER: &str = "\
+if redis.replicate_commands then redis.replicate_commands() end
+redis.call('SADD', KEYS[1] .. ':available', ARGV[1])
+return '1'
+";
+
+/// One Redis and the script that it runs. It is connected to when it is needed first, once for all bots.
+#[derive(Debug)]
+pub(super) struct Redis {
+    place: RedisPlace,
+    script: String,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl Redis {
+    pub(super) fn new(place: RedisPlace, default: &str) -> Self {
+        let script = place.script.clone().unwrap_or_else(|| default.to_owned());
+        Self { place, script, connection: Mutex::const_new(None) }
+    }
+
+    /// What the script gives back, if it gives something.
+    pub(super) async fn run(&self, name: &str, state: Option<String>) -> Result<Option<String>, String> {
+        let mut connection = self.connection().await?;
+        let mut command = redis::cmd("EVAL");
+        command.arg(&self.script).arg(1).arg(name).arg(state);
+        let answer: Result<Value, _> = command.query_async(&mut connection).await;
+        match answer {
+            Ok(Value::Nil) => Ok(None),
+            Ok(Value::BulkString(bytes)) => {
+                String::from_utf8(bytes).map(Some).map_err(|_| "the script gave back what is no text".to_owned())
+            }
+            Ok(Value::SimpleString(text)) => Ok(Some(text)),
+            Ok(other) => Ok(Some(format!("{other:?}"))),
+            Err(error) => {
+                if error.is_unrecoverable_error() {
+                    *self.connection.lock().await = None;
+                }
+                Err(format!("{}: {error}", self.place.url))
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection, String> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = &*connection {
+            return Ok(connection.clone());
+        }
+        let timeout = self.place.connection_timeout;
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
+        let client = Client::open(&*self.place.url).map_err(|error| format!("{}: {error}", self.place.url))?;
+        let new = client.get_multiplexed_async_connection_with_config(&config).await;
+        let new = new.map_err(|error| format!("{}: {error}", self.place.url))?;
+        Ok(connection.insert(new).clone())
+    }
+}
