@@ -1,6 +1,7 @@
 //! The command `cereus`: tools around servers of the Pitaya family. Its own use of this library is [`main`]; what others can use is
 //! [`bot`].
 
+mod body;
 pub mod bot;
 mod compare;
 mod conform;

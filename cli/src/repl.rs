@@ -1,7 +1,6 @@
 //! `cereus repl`: talk to a server by hand or by script.
 
 mod above;
-pub(crate) mod body;
 mod command;
 mod complete;
 mod expect;

@@ -13,7 +13,7 @@ use super::{
     format::{Kind, Line, Side},
     redact::{Left, Place, Redactor, Secrets},
 };
-use crate::{link, repl::body::Body};
+use crate::{body::Body, link};
 
 /// No body is longer once inflated.
 pub(crate) const MAX_INFLATED: usize = 64 << 20;
