@@ -47,11 +47,7 @@ impl Server {
         patience: Duration,
     ) -> Result<Self, Failure> {
         let address: Address = address.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-        let tls = match trust.tls()? {
-            _ if !address.scheme().is_encrypted() => None,
-            Some(tls) => Some(tls),
-            None => Some(TlsClientConfig::system().map_err(|error| Failure::usage(error.to_string()))?),
-        };
+        let tls = trust.tls(address.scheme().is_encrypted())?;
         Ok(Self { address, headers, tls, patience })
     }
 

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::plan::Body;
-use crate::path::{self, Pattern, Step};
+use crate::{
+    body,
+    compare::is_same,
+    path::{self, Pattern, Step},
+};
 
 /// One place at which they differ. `None`: there is nothing.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,12 +35,11 @@ impl Found {
 
 /// Takes a body for what it looks like.
 pub(super) fn guess(bytes: Bytes) -> Body {
-    use crate::repl::body::Body as Seen;
-    match Seen::guess(bytes) {
-        Seen::Empty => Body::Empty,
-        Seen::Json(text) => serde_json::from_str(&text).map_or(Body::Text(text), Body::Json),
-        Seen::Text(text) => Body::Text(text),
-        Seen::Binary(bytes) => Body::Bytes(bytes),
+    match body::Body::guess(bytes) {
+        body::Body::Empty => Body::Empty,
+        body::Body::Json(text) => serde_json::from_str(&text).map_or(Body::Text(text), Body::Json),
+        body::Body::Text(text) => Body::Text(text),
+        body::Body::Binary(bytes) => Body::Bytes(bytes),
     }
 }
 
@@ -81,7 +84,8 @@ impl Comparison<'_> {
                     self.within(Step::Index(index), expected.get(index), got.get(index));
                 }
             }
-            (expected, got) if is_same(expected, got) => {}
+            (Some(expected), Some(got)) if is_same(expected, got) => {}
+            (None, None) => {}
             (expected, got) => {
                 self.found.push(Found { path: self.path.clone(), expected: expected.cloned(), got: got.cloned() });
             }
@@ -104,16 +108,6 @@ impl Comparison<'_> {
     }
 }
 
-/// 1 and 1.0 are the same number.
-fn is_same(expected: Option<&Value>, got: Option<&Value>) -> bool {
-    match (expected, got) {
-        (Some(Value::Number(expected)), Some(Value::Number(got))) if expected.is_f64() != got.is_f64() => {
-            expected.as_f64() == got.as_f64()
-        }
-        (expected, got) => expected == got,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -123,7 +117,7 @@ mod tests {
     fn differences(expected: Value, got: Value, ignored: &[&str]) -> Vec<String> {
         let patterns: Vec<Pattern> = ignored.iter().map(|text| text.parse().expect(text)).collect();
         let found = compare(&Body::Json(expected), &Body::Json(got), &patterns.iter().collect::<Vec<_>>());
-        let show = |value: Option<Value>| value.map_or("nothing".to_owned(), |value| value.to_string());
+        let show = |value: Option<Value>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
         found
             .into_iter()
             .map(|found| format!("{} {} {}", found.place(), show(found.expected), show(found.got)))

@@ -6,13 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::compare::Found;
-use crate::repl::body::tame;
+use crate::{body::tame, compare::shortened};
 
 /// How many differences are kept; more are counted.
 const MAX_DIFFERENCES: usize = 1000;
-
-/// Longer values are cut for people.
-const MAX_SHOWN: usize = 200;
 
 /// What differs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -90,11 +87,7 @@ impl Difference {
 }
 
 fn shown(value: Option<&Value>) -> String {
-    let text = value.map_or_else(|| "nothing".to_owned(), Value::to_string);
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    value.map_or_else(|| "nothing".to_owned(), shortened)
 }
 
 #[derive(Debug, Default)]
