@@ -8,7 +8,7 @@ use std::{
 
 use cereus_cluster::names;
 use etcd_client::{
-    Certificate, Client, ConnectOptions, Error, EventType, GetOptions, TlsOptions, WatchOptions, WatchStream,
+    Certificate, Client, ConnectOptions, Error, EventType, GetOptions, Identity, TlsOptions, WatchOptions, WatchStream,
 };
 use tokio::{task::JoinSet, time};
 
@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub(super) prefix: String,
     pub(super) user: Option<(String, String)>,
     pub(super) ca: Option<Vec<u8>>,
+    /// A certificate and its key.
+    pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
     /// How long an answer may take.
     pub(super) patience: Duration,
 }
@@ -50,7 +52,10 @@ impl<'a> Etcd<'a> {
         for endpoint in &settings.endpoints {
             match time::timeout(settings.patience, reach(endpoint, settings)).await {
                 Ok(Ok(client)) => return Ok(Self { settings, client }),
-                Ok(Err(error)) => failures.push(format!("etcd at {endpoint}: {}", reason(&error))),
+                Ok(Err(error)) => {
+                    let reason = reason(&error);
+                    failures.push(format!("etcd at {endpoint}: {reason}{}", advice(&reason)));
+                }
                 Err(_) => failures.push(format!("etcd at {endpoint}: no answer within {:?}", settings.patience)),
             }
         }
@@ -153,7 +158,11 @@ fn options(settings: &Settings, with_user: bool) -> ConnectOptions {
         options = options.with_user(name, password);
     }
     if let Some(ca) = &settings.ca {
-        options = options.with_tls(TlsOptions::new().ca_certificate(Certificate::from_pem(ca)));
+        let tls = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
+        options = options.with_tls(match &settings.identity {
+            Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+            None => tls,
+        });
     }
     options
 }
@@ -171,5 +180,19 @@ fn reason(error: &Error) -> String {
     match std::iter::successors(cause, |cause| (*cause).source()).last().map(ToString::to_string) {
         Some(first) if first != outermost => format!("{outermost}: {first}"),
         _ => outermost,
+    }
+}
+
+/// What to do about it, when that is known.
+fn advice(reason: &str) -> &'static str {
+    let says_any = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
+    if says_any(&["user name is empty"]) {
+        "; --user and --password-env tell who asks"
+    } else if says_any(&["authentication failed"]) {
+        "; see --user and its password"
+    } else if says_any(&["connection closed", "broken pipe", "eof", "fatal alert", "reset"]) {
+        "; should it be http or https, or have --cert and --key?"
+    } else {
+        ""
     }
 }

@@ -4,7 +4,12 @@ mod etcd;
 mod list;
 mod watch;
 
-use std::{env, fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -31,7 +36,7 @@ pub(crate) struct Servers {
     /// http://host:port or https://host:port of etcd; several, with commas between them: the first that answers is asked.
     #[arg(value_name = "ETCD_URL", value_delimiter = ',', required = true, value_parser = endpoint)]
     etcd: Vec<String>,
-    /// What all keys begin with.
+    /// What all keys begin with, the slash at its end included.
     #[arg(long, value_name = "PREFIX", default_value = "pitaya/")]
     prefix: String,
     /// Only servers of this type. May be given several times.
@@ -61,6 +66,12 @@ pub(crate) struct Servers {
     /// For https: the authorities, a PEM file, that vouch for etcd. Those of this machine are not looked at.
     #[arg(long, value_name = "FILE", help_heading = "Connection")]
     ca: Option<PathBuf>,
+    /// The certificate that etcd knows this client by, a PEM file.
+    #[arg(long, value_name = "FILE", requires_all = ["key", "ca"], help_heading = "Connection")]
+    cert: Option<PathBuf>,
+    /// The private key of that, a PEM file.
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Connection")]
+    key: Option<PathBuf>,
     /// How long an answer may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds, help_heading = "Connection")]
     timeout: Duration,
@@ -71,6 +82,16 @@ fn endpoint(text: &str) -> Result<String, String> {
     match rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest)) {
         Some(place) if !place.is_empty() && !place.contains(['/', '@', ' ']) => Ok(text.to_owned()),
         _ => Err("write it as http://host:port or https://host:port".to_owned()),
+    }
+}
+
+/// A PEM file with something of this kind in it.
+fn read_pem(file: &Path, kind: &str) -> Result<Vec<u8>, Failure> {
+    let cannot = |error| Failure::usage(format!("{} cannot be read: {error}", file.display()));
+    let text = fs::read(file).map_err(cannot)?;
+    match String::from_utf8_lossy(&text).contains(kind) {
+        true => Ok(text),
+        false => Err(Failure::usage(format!("{} has no `{kind}` in it: give a PEM file", file.display()))),
     }
 }
 
@@ -108,12 +129,15 @@ impl Servers {
                 return Err(Failure::usage("https needs --ca: those of this machine are not looked at"));
             }
             None => None,
-            Some(file) => {
-                let cannot = |error| Failure::usage(format!("{} cannot be read: {error}", file.display()));
-                Some(fs::read(file).map_err(cannot)?)
-            }
+            Some(_) if !is_encrypted => return Err(Failure::usage("--ca is for https, and this is http")),
+            Some(file) => Some(read_pem(file, "CERTIFICATE-----")?),
         };
-        Ok(Settings { endpoints: self.etcd.clone(), prefix: self.prefix.clone(), user, ca, patience: self.timeout })
+        let identity = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some((read_pem(cert, "CERTIFICATE-----")?, read_pem(key, "PRIVATE KEY-----")?)),
+            _ => None,
+        };
+        let (endpoints, prefix) = (self.etcd.clone(), self.prefix.clone());
+        Ok(Settings { endpoints, prefix, user, ca, identity, patience: self.timeout })
     }
 
     fn wants(&self, entry: &Entry) -> bool {

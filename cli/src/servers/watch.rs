@@ -1,8 +1,10 @@
 //! `cereus servers --watch`: what is, and then what changes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     io::{self, IsTerminal, Write},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -63,12 +65,17 @@ impl<'a> Watch<'a> {
         let (mut etcd, mut told) = (Ok(first), String::new());
         loop {
             let why = match etcd {
-                Ok(etcd) => match self.follow(&etcd).await {
-                    Err(End::Etcd(why)) if self.has_looked => why,
-                    Err(End::Etcd(why)) => return Err(Failure::failed(why)),
-                    Err(End::Output(failure)) => return Err(failure),
-                    Ok(never) => match never {},
-                },
+                Ok(etcd) => {
+                    if !mem::take(&mut told).is_empty() {
+                        eprintln!("cereus: etcd answers again");
+                    }
+                    match self.follow(&etcd).await {
+                        Err(End::Etcd(why)) if self.has_looked => why,
+                        Err(End::Etcd(why)) => return Err(Failure::failed(why)),
+                        Err(End::Output(failure)) => return Err(failure),
+                        Ok(never) => match never {},
+                    }
+                }
                 Err(why) => why,
             };
             if told != why {
@@ -80,7 +87,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    async fn follow(&mut self, etcd: &Etcd<'_>) -> Result<std::convert::Infallible, End> {
+    async fn follow(&mut self, etcd: &Etcd<'_>) -> Result<Infallible, End> {
         let (all, revision) = etcd.all().await?;
         self.resync(etcd, all).await?;
         let mut stream = etcd.watch(revision).await?;
@@ -104,8 +111,8 @@ impl<'a> Watch<'a> {
     /// These are all the records: what is missing is gone.
     async fn resync(&mut self, etcd: &Etcd<'_>, mut all: Vec<Entry>) -> Result<(), End> {
         etcd.look_up_leases(&mut all.iter_mut().collect::<Vec<_>>()).await?;
-        let gone: Vec<_> =
-            self.known.keys().filter(|key| all.iter().all(|entry| entry.key != **key)).cloned().collect();
+        let there: BTreeSet<_> = all.iter().map(|entry| entry.key.as_str()).collect();
+        let gone: Vec<_> = self.known.keys().filter(|key| !there.contains(key.as_str())).cloned().collect();
         for key in gone {
             self.gone(&key)?;
         }
@@ -157,7 +164,7 @@ impl<'a> Watch<'a> {
 
     /// One line, where no table is drawn.
     fn tell(&self, kind: Kind, entry: &Entry) -> Result<(), End> {
-        let now = jiff::Timestamp::now().to_string();
+        let now = format!("{:.3}", jiff::Timestamp::now());
         let line = match (self.is_terminal, self.options.json) {
             (true, _) => return Ok(()),
             (_, true) => json!({ "change": kind.name(), "time": now, "server": entry.json() }).to_string(),

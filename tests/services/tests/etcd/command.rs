@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    access::{Secure, locked},
+    *,
+};
 
 /// The program, which `cargo xtask test` builds.
 fn servers(arguments: &[&str]) -> Command {
@@ -47,6 +50,37 @@ async fn the_command_tells_of_servers_and_their_leases() {
     assert_eq!((&all["servers"][0]["id"], &all["servers"][0]["lease"]["granted"]), (&json!("r1"), &json!(60)));
     assert_eq!(all["servers"][0]["lease"]["id"], format!("{:x}", lease.get()));
     assert_eq!((all["servers"].as_array().unwrap().len(), &all["unreadable"][0]["lease"]), (1, &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_is_known_by_a_password_or_a_certificate() {
+    let etcd = locked().await;
+    let url = etcd.url();
+    for (options, code, part) in [
+        (&["--user", "games", "--password", "secret"][..], 0, "0 servers"),
+        (&[], 1, "--user"),
+        (&["--user", "games", "--password", "guess"], 1, "see --user"),
+        (&["--user", "games", "--password", "secret", "--prefix", "other/"], 1, "permission denied"),
+        (&["--user", "games"], 2, "--password-env"),
+        (&["--ca", "/nowhere.pem"], 2, "--ca is for https"),
+    ] {
+        let output = run(&[&[url.as_str()], options].concat()).await;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(output.status.code() == Some(code) && text.contains(part), "{options:?}: {text}");
+    }
+
+    let etcd = Secure::start("https-of-the-command");
+    let file = |name: &str| etcd.folder.join(name).to_str().unwrap().to_owned();
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(file);
+    let known = [&etcd.url, "--ca", &ca, "--cert", &cert, "--key", &key];
+    // It takes its time to start.
+    while !run(&known).await.status.success() {}
+    for (options, part) in [(&known[..3], "--cert"), (&[&etcd.url.replace("https", "http")], "http or https")] {
+        let output = run(options).await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && text.contains(part), "{options:?}: {text}");
+    }
 }
 
 /// `cereus servers --watch --json`.
