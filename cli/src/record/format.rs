@@ -2,8 +2,10 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cereus_core::packet::PacketType;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+use crate::body::Body;
 
 /// The version that is written, and the only one that is read.
 pub(crate) const VERSION: u32 = 1;
@@ -109,7 +111,7 @@ pub(crate) struct Line {
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) error: bool,
     /// A body that is JSON, inflated and perhaps redacted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<Box<RawValue>>,
     /// A body that is other text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,6 +128,11 @@ pub(crate) struct Line {
     /// Why a packet cannot be read, who came, or why somebody left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) why: Option<String>,
+}
+
+/// What is there is a body, also when it is `null`.
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -158,8 +165,7 @@ impl Line {
     }
 
     /// The body, as what it is.
-    pub(crate) fn set_body(&mut self, body: crate::repl::body::Body) {
-        use crate::repl::body::Body;
+    pub(crate) fn set_body(&mut self, body: Body) {
         match body {
             Body::Empty => {}
             Body::Json(_) => self.body = body.member().map(|(_, json)| json),

@@ -8,6 +8,7 @@ mod redact;
 
 use std::{
     future::pending,
+    io,
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex},
@@ -110,9 +111,13 @@ fn listen(text: &str) -> Result<Listen, String> {
 impl Record {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let server = Server::new(&self.server, &self.trust, self.header.clone(), self.connect_timeout)?;
-        let listener = TcpListener::bind(&self.listen.place).await;
-        let listener = listener
-            .map_err(|error| Failure::failed(format!("{} cannot be listened at: {error}", self.listen.place)))?;
+        let listener = TcpListener::bind(&self.listen.place).await.map_err(|error| {
+            let advice = match error.kind() {
+                io::ErrorKind::AddrInUse => "; choose another port, or 0 for any that is free",
+                _ => "",
+            };
+            Failure::failed(format!("{} cannot be listened at: {error}{advice}", self.listen.place))
+        })?;
         let bounds = Bounds { bytes: self.max_bytes, sessions: self.max_sessions };
         let recorder = Recorder::create(&self.out, server.place(), Redactor::new(self.redact.clone()), bounds)?;
         if let Ok(place) = listener.local_addr() {

@@ -35,11 +35,13 @@ pub(super) struct Recorder {
     bounds: Bounds,
     since: Instant,
     redactor: Redactor,
-    /// How many clients came.
+    /// How many clients came, as long as it is recorded.
     came: u32,
     /// How many sessions are recorded and not over.
     open: u32,
     packets: u64,
+    /// How many bodies were left out.
+    dropped: u64,
     /// Why there is no more recording.
     over: Option<String>,
     /// The file cannot be written.
@@ -65,6 +67,7 @@ impl Recorder {
             came: 0,
             open: 0,
             packets: 0,
+            dropped: 0,
             over: None,
             failed: false,
         };
@@ -79,10 +82,10 @@ impl Recorder {
 
     /// A client came. Without a reader it is not recorded.
     pub(super) fn open(&mut self, peer: SocketAddr) -> Option<Reader> {
-        self.came += 1;
         if self.over.is_some() {
             return None;
         }
+        self.came += 1;
         if let Some(bound) = self.bounds.sessions.filter(|bound| self.came > *bound) {
             if self.came == bound + 1 {
                 eprintln!("cereus: {bound} sessions are recorded: those that come now are not");
@@ -100,7 +103,14 @@ impl Recorder {
         if self.over.is_none() {
             let line = reader.read(from, packet, &mut self.redactor);
             self.packets += 1;
+            self.dropped += u64::from(line.dropped.is_some());
             self.write(line);
+            if self.redactor.is_full() && self.over.is_none() {
+                eprintln!(
+                    "cereus: too many values are redacted to know all of them again: what comes now is not recorded"
+                );
+                self.end("max-redacted");
+            }
         }
     }
 
@@ -145,7 +155,14 @@ impl Recorder {
         let (file, sessions) = (self.file.display(), self.came.min(self.bounds.sessions.unwrap_or(u32::MAX)));
         match self.failed {
             true => Err(Failure::failed(self.over.clone().unwrap_or_default())),
-            false => Ok(format!("{file}: {sessions} sessions, {} packets, {} bytes", self.packets, self.written)),
+            false => {
+                let left_out = match self.dropped {
+                    0 => String::new(),
+                    count => format!("; {count} bodies are left out, for they cannot be redacted"),
+                };
+                let Self { packets, written, .. } = self;
+                Ok(format!("{file}: {sessions} sessions, {packets} packets, {written} bytes{left_out}"))
+            }
         }
     }
 

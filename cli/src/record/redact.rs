@@ -9,6 +9,10 @@ use crate::path::{Pattern, Step};
 /// Values that are shorter may well be somewhere else by chance.
 const MIN_SECRET: usize = 4;
 
+/// How many bytes of redacted values are remembered, each with what it costs besides.
+const MAX_KNOWN: usize = 4 << 20;
+const COST: usize = 64;
+
 /// What is left of a body.
 #[derive(Debug, PartialEq)]
 pub(super) enum Left {
@@ -48,15 +52,21 @@ pub(super) struct Redactor {
     rules: Arc<[Pattern]>,
     /// From the JSON of a value to its placeholder.
     known: HashMap<String, String>,
+    known_len: usize,
 }
 
 impl Redactor {
     pub(super) fn new(rules: Vec<Pattern>) -> Self {
-        Self { rules: rules.into(), known: HashMap::new() }
+        Self { rules: rules.into(), known: HashMap::new(), known_len: 0 }
     }
 
     pub(super) fn rules(&self) -> impl Iterator<Item = String> {
         self.rules.iter().map(ToString::to_string)
+    }
+
+    /// Whether no more values can be remembered, so that they would be seen where no rule looks for them.
+    pub(super) const fn is_full(&self) -> bool {
+        self.known_len >= MAX_KNOWN
     }
 
     pub(super) fn redact(&mut self, secrets: &mut Secrets, place: Place<'_>, body: &[u8]) -> Left {
@@ -101,7 +111,12 @@ impl Redactor {
 
     fn placeholder(&mut self, secrets: &mut Secrets, name: &str, value: &Value) -> Value {
         let number = self.known.len() + 1;
-        let placeholder = self.known.entry(value.to_string()).or_insert_with(|| format!("{{{{{name}#{number}}}}}"));
+        let text = value.to_string();
+        let len = text.len() + COST;
+        let placeholder = self.known.entry(text).or_insert_with(|| {
+            self.known_len += len;
+            format!("{{{{{name}#{number}}}}}")
+        });
         let placeholder = placeholder.clone();
         secrets.learn(value, &placeholder);
         placeholder.into()
@@ -254,6 +269,20 @@ mod tests {
         let found = Left::Nothing("a redacted value is in it");
         assert_eq!(redact(Place::Message("a.c"), "token=abcd"), found);
         assert_eq!(redact(Place::Unknown, r#"{"abcd": 1}"#), found);
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_fits() {
+        let (mut redactor, mut secrets) = redactor(&["token"]);
+        let mut is_full_after = |len| {
+            let body = json!({ "token": "x".repeat(len) }).to_string();
+            redactor.redact(&mut secrets, Place::Message("a.b"), body.as_bytes());
+            redactor.is_full()
+        };
+        assert!(!is_full_after(MAX_KNOWN / 2));
+        // The same again costs nothing.
+        assert!(!is_full_after(MAX_KNOWN / 2));
+        assert!(is_full_after(MAX_KNOWN / 2 + 1));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fs::File,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
 
@@ -15,6 +15,12 @@ use crate::{
     failure::Failure,
     record::format::{Head, Kind, Line, MessageName, PacketName, Side, VERSION},
 };
+
+/// The longest head: what is longer is another file.
+const MAX_HEAD: usize = 1 << 20;
+
+/// The longest line: a body of 64 MiB of which JSON escapes all, and its packet.
+const MAX_LINE: usize = 512 << 20;
 
 /// A body as it was recorded.
 #[derive(Clone, Debug, Default)]
@@ -97,11 +103,10 @@ pub(super) struct Plan {
 impl Plan {
     /// Reads a recording, or one session of it.
     pub(super) fn read(file: &Path, only: Option<u32>) -> Result<Self, Failure> {
-        let cannot = |error: std::io::Error| Failure::usage(format!("{} cannot be read: {error}", file.display()));
-        let mut lines = BufReader::new(File::open(file).map_err(cannot)?).lines();
+        let cannot = |error: io::Error| Failure::usage(format!("{} cannot be read: {error}", file.display()));
         let wrong = |number: usize, why: String| Failure::usage(format!("{}:{number}: {why}", file.display()));
-        let head = lines.next().transpose().map_err(cannot)?.unwrap_or_default();
-        match serde_json::from_str::<Head>(&head) {
+        let mut lines = BufReader::new(File::open(file).map_err(cannot)?);
+        match serde_json::from_slice::<Head>(&next_line(&mut lines, MAX_HEAD).map_err(cannot)?) {
             Ok(Head { version: VERSION, .. }) => {}
             Ok(Head { version, .. }) => {
                 return Err(wrong(1, format!("this recording has version {version}, and only {VERSION} is known")));
@@ -109,13 +114,16 @@ impl Plan {
             Err(_) => return Err(wrong(1, "this is no recording of `cereus record`".to_owned())),
         }
         let mut reader = Reader::default();
-        let mut lines = (2..).zip(lines).peekable();
-        while let Some((number, line)) = lines.next() {
-            let line = match serde_json::from_str::<Line>(&line.map_err(cannot)?) {
+        for number in 2.. {
+            let text = next_line(&mut lines, MAX_LINE).map_err(cannot)?;
+            if text.is_empty() {
+                break;
+            }
+            let line = match serde_json::from_slice::<Line>(&text) {
                 Ok(line) => line,
                 // Whoever recorded was killed in the middle of it.
-                Err(error) if lines.peek().is_none() && error.is_eof() => break,
-                Err(error) => return Err(wrong(number, error.to_string())),
+                Err(error) if error.is_eof() && !text.ends_with(b"\n") && text.len() < MAX_LINE => break,
+                Err(error) => return Err(wrong(number, format!("this is no line of a recording: {error}"))),
             };
             if only.is_none_or(|only| only == line.session) {
                 reader.take(line).map_err(|why| wrong(number, why))?;
@@ -127,6 +135,13 @@ impl Plan {
             false => Ok(reader.end()),
         }
     }
+}
+
+/// A line with its end, or as much of it as may be; nothing at the end of the file.
+fn next_line(lines: &mut impl BufRead, max: usize) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    lines.take(max as u64).read_until(b'\n', &mut line)?;
+    Ok(line)
 }
 
 #[derive(Default)]

@@ -8,7 +8,7 @@ use cereus_core::{
     packet::{Packet, PacketType},
 };
 use tokio::{
-    sync::mpsc::{Sender, UnboundedReceiver},
+    sync::mpsc::{Receiver, Sender},
     time::{self, Interval, MissedTickBehavior},
 };
 
@@ -44,12 +44,7 @@ pub(super) enum Event {
 }
 
 /// Sends what it is told, until there is nobody left to tell it; tells what comes.
-pub(super) async fn run(
-    session: u32,
-    mut link: Link,
-    mut packets: UnboundedReceiver<Bytes>,
-    events: Sender<(u32, Event)>,
-) {
+pub(super) async fn run(session: u32, mut link: Link, mut packets: Receiver<Bytes>, events: Sender<(u32, Event)>) {
     let mut reader = Reader::default();
     loop {
         let (beat, has_room) = (beat(&mut reader.heartbeat), link.has_room());
@@ -58,7 +53,7 @@ pub(super) async fn run(
                 Some(packet) => link.send(packet),
                 None => return link.finish(FAREWELL).await,
             },
-            () = beat => link.send(HEARTBEAT),
+            () = beat, if has_room => link.send(HEARTBEAT),
             came = link.turn(true) => {
                 let over = came.over.map(Event::Over);
                 let is_over = over.is_some();
