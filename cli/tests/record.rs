@@ -85,6 +85,7 @@ notify shop.say {"text": "hello"}
 expect push onSaid within 20
 request shop.echo plain
 request shop.echo
+request shop.echo null
 request shop.nothing
 expect error PIT-404
 "#;
@@ -114,7 +115,7 @@ fn the_same_over_every_transport() {
         assert_eq!(lines.last().unwrap()["line"], "end");
         for to in ["tcp", "ws", "tls", "wss"] {
             let ran = replay(&folder, server.address(to), &["--ignore", "token"]).ended(0, "");
-            let summary = "1 sessions, 5 requests and 1 notifies sent, 5 answers and 1 pushes compared: all the same";
+            let summary = "1 sessions, 6 requests and 1 notifies sent, 6 answers and 1 pushes compared: all the same";
             assert!(ran.out.contains(summary), "{ran:#?}");
         }
     }
@@ -190,7 +191,8 @@ fn redacted_values_never_reach_the_file() {
     ask(&[&[0x10, 4, 9][..], b"shop.echo", &deflated].concat());
     ask(&request(5, "shop.echo", &format!("token={token}")));
     client.leave();
-    recording.ended();
+    let (err, _) = recording.ended();
+    assert!(err.contains("2 bodies are left out"), "{err}");
 
     let file = folder.join("recording.jsonl");
     let text = fs::read_to_string(&file).unwrap();
@@ -223,7 +225,9 @@ fn redacted_values_never_reach_the_file() {
     // What nobody tells has to be given; the token comes with the login.
     let address = server.address("tcp");
     replay(&folder, address, &["--ignore", "time"])
-        .ended(2, "{{token#1}} of session 1 was redacted, and no answer tells it");
+        .ended(2, "{{token#1}} of session 1 was redacted, and no answer before tells it: --set 'token#1=…'");
+    replay(&folder, address, &["--set", "pasword=x"])
+        .ended(2, "--set pasword: nothing that is sent was redacted under this name, but password#2, token#1, token#3");
     let given = ["--ignore", "time", "--set", "token#1=abc", "--set", "password=geheim"];
     let ran = replay(&folder, address, &given).ended(0, "");
     assert!(ran.out.contains("not played: session 1, 5 shop.echo: its body was left out of the recording"), "{ran:#?}");
@@ -356,8 +360,16 @@ fn mistakes_are_told_in_a_line() {
     replay(&folder, &nowhere, &["--set", "a"]).ended(2, "name=value");
     let file = folder.join("recording.jsonl");
     let file = file.to_str().unwrap();
-    fs::write(file, "{\"a\": 1}\n").unwrap();
-    replay(&folder, &nowhere, &[]).ended(2, "recording.jsonl:1: this is no recording of `cereus record`");
+    let text = fs::read(file).unwrap();
+    fs::write(file, [&text[..], b"{\"line\":\"party\"}\n"].concat()).unwrap();
+    replay(&folder, &nowhere, &[]).ended(2, ": this is no line of a recording: unknown variant `party`");
+    // Whoever recorded was killed: what is whole is played.
+    fs::write(file, &text[..text.len() - 10]).unwrap();
+    replay(&folder, server.address("tcp"), &[]).ended(0, "");
+    for wrong in [&b"{\"a\": 1}\n"[..], b"", b"\xff\x00"] {
+        fs::write(file, wrong).unwrap();
+        replay(&folder, &nowhere, &[]).ended(2, "recording.jsonl:1: this is no recording of `cereus record`");
+    }
     fs::write(file, "{\"cereus-record\":2,\"started\":\"\",\"server\":\"\"}\n").unwrap();
     replay(&folder, &nowhere, &[]).ended(2, "this recording has version 2, and only 1 is known");
     run(&["replay", "/nothing", &nowhere]).ended(2, "/nothing cannot be read: No such file");
@@ -367,7 +379,7 @@ fn mistakes_are_told_in_a_line() {
         (["tcp://a", "tcp://a:1", file], 2, "write it as 'tcp://host:port'"),
         (["tcp://127.0.0.1:0", "tcp://a", file], 2, "has no port"),
         (["tcp://127.0.0.1:0", "tcp://a:1", "/nothing/file"], 2, "/nothing/file cannot be written"),
-        ([server.address("tcp"), "tcp://a:1", file], 1, "cannot be listened at"),
+        ([server.address("tcp"), "tcp://a:1", file], 1, "choose another port"),
     ] {
         let [listen, to, out] = arguments;
         run(&["record", listen, to, "--out", out]).ended(code, why);
@@ -380,6 +392,6 @@ fn nobody_behind_the_proxy() {
     let nowhere = server::nowhere();
     let mut recording = Recording::start("tcp", &nowhere, &folder, &[]);
     let place = recording.address.strip_prefix("tcp://").unwrap().to_owned();
-    repl(&[&format!("tcp://{place}")], "").ended(1, "");
+    repl(&[&format!("tcp://{place}")], "").ended(1, "the server closed the connection without an answer");
     recording.until("is turned away: tcp://");
 }

@@ -121,22 +121,13 @@ impl Replay {
 
     /// The values that are known before it begins. What nobody will tell must be given.
     fn values(&self, plan: &Plan) -> Result<Values, Failure> {
-        let mut values = Values::new(&plan.messages, &self.set, !self.no_learn);
-        for session in plan.sessions.values() {
-            values.set(&session.handshake, &self.set);
+        let values = Values::new(plan, &self.set, !self.no_learn).map_err(Failure::usage)?;
+        match values.never_told(plan) {
+            None => Ok(values),
+            Some((session, placeholder)) => Err(Failure::usage(format!(
+                "{placeholder} of session {session} was redacted, and no answer before tells it: {}",
+                values::how_to_set(&placeholder)
+            ))),
         }
-        let handshakes = plan.sessions.iter().map(|(session, recorded)| (*session, &recorded.handshake));
-        let sent = plan.messages.iter().map(|message| (message.session, &message.body));
-        let told = values::told(plan);
-        for (session, body) in handshakes.chain(sent) {
-            let missing = Values::missing(&values.fill(session, body));
-            if let Some(placeholder) = missing.iter().find(|missing| self.no_learn || !told.contains(*missing)) {
-                let name = placeholder.trim_matches(['{', '}']);
-                return Err(Failure::usage(format!(
-                    "{placeholder} of session {session} was redacted, and no answer tells it: --set '{name}=…'"
-                )));
-            }
-        }
-        Ok(values)
     }
 }

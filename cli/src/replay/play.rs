@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use cereus_core::HandshakeResponse;
 use tokio::{
-    sync::mpsc::{self, Receiver, Sender, UnboundedSender},
+    sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
     time::{self, Instant},
 };
@@ -20,7 +20,7 @@ use super::{
     report::{Difference, Of, Report},
     send,
     session::{self, Event},
-    values::Values,
+    values::{Values, how_to_set},
 };
 use crate::{failure::Failure, link::Server, path::Pattern};
 
@@ -51,7 +51,7 @@ impl Options {
 #[derive(Debug)]
 struct Live {
     /// Dropped, the connection is closed.
-    packets: Option<UnboundedSender<Bytes>>,
+    packets: Option<Sender<Bytes>>,
     /// The requests of each id that have no answer yet.
     pending: HashMap<u64, VecDeque<usize>>,
     /// How many pushes of each route came.
@@ -195,9 +195,10 @@ impl<'a> Player<'a> {
                 return Ok(());
             }
         };
-        let (packets, commands) = mpsc::unbounded_channel();
+        // There is room for all that there is to send, and for the handshake and its end: nothing waits here.
+        let (packets, commands) = mpsc::channel(self.plan.messages.len() + 2);
         self.tasks.spawn(session::run(session, link, commands, self.sender.clone()));
-        let _ = packets.send(packet);
+        let _ = packets.try_send(packet);
         self.report.sessions += 1;
         self.live.insert(
             session,
@@ -231,7 +232,7 @@ impl<'a> Player<'a> {
         };
         let is_welcome = HandshakeResponse::parse(&welcome).is_ok_and(|welcome| welcome.code == HandshakeResponse::OK);
         match (&live.packets, is_welcome) {
-            (Some(packets), true) => drop(packets.send(ACK)),
+            (Some(packets), true) => drop(packets.try_send(ACK)),
             _ => live.packets = None,
         }
         if let Some(expected) = expected {
@@ -257,7 +258,7 @@ impl<'a> Player<'a> {
         };
         let live = self.live.get_mut(&message.session);
         let packets = live.as_ref().filter(|live| !live.is_over).and_then(|live| live.packets.clone());
-        if packets.is_none_or(|packets| packets.send(packet).is_err()) {
+        if packets.is_none_or(|packets| packets.try_send(packet).is_err()) {
             self.settled[index] = true;
             live.into_iter().for_each(|live| live.unsent += 1);
             return;
@@ -276,7 +277,8 @@ impl<'a> Player<'a> {
     fn packet(&self, message: &Message) -> Result<Bytes, String> {
         let body = self.values.fill(message.session, &message.body);
         if let Some(placeholder) = Values::missing(&body).first() {
-            return Err(format!("{placeholder} was redacted, and no answer told its value"));
+            let how = how_to_set(placeholder);
+            return Err(format!("{placeholder} was redacted, and no answer told its value: {how}"));
         }
         match &message.raw {
             Some(raw) if shown(&body) == shown(&message.body) => {

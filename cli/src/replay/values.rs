@@ -1,10 +1,10 @@
 //! Values that are others this time: of redacted ones, and of what the server makes up, such as a session's token.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::plan::{Body, Message, Plan};
+use super::plan::{Body, Plan};
 
 /// Values that are written with less may well come twice by chance: they are the same only under the same name.
 const MIN_LEN: usize = 4;
@@ -36,33 +36,53 @@ pub(super) struct Values {
 }
 
 impl Values {
-    pub(super) fn new(messages: &[Message], set: &[(String, Value)], learns: bool) -> Self {
-        let (mut uses, mut placeholders) = (Uses::default(), HashSet::new());
-        for (index, message) in messages.iter().enumerate() {
+    /// The error tells of a name that is none.
+    pub(super) fn new(plan: &Plan, set: &[(String, Value)], learns: bool) -> Result<Self, String> {
+        let (mut uses, mut placeholders) = (Uses::default(), BTreeSet::new());
+        for (index, message) in plan.messages.iter().enumerate() {
             uses.add(index, &message.body);
-            visit(&message.body, &mut |_, value| placeholders.extend(placeholders_in(value).map(str::to_owned)));
+            placeholders.extend(Self::missing(&message.body));
         }
+        placeholders.extend(plan.sessions.values().flat_map(|session| Self::missing(&session.handshake)));
         let (now, named, within, learnt) = Default::default();
         let mut values = Self { learns, uses, now, named, within, learnt };
         for (name, value) in set {
-            let meant = |placeholder: &&String| name_of(placeholder) == name || number_of(placeholder) == name;
-            for placeholder in placeholders.iter().filter(meant) {
-                values.replace(0, placeholder, value);
+            let is_meant = |placeholder: &&String| name_of(placeholder) == name || number_of(placeholder) == name;
+            let mut meant = placeholders.iter().filter(is_meant).peekable();
+            if meant.peek().is_none() {
+                let names: Vec<_> = placeholders.iter().map(|placeholder| number_of(placeholder)).collect();
+                let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+                return Err(format!("--set {name}: nothing that is sent was redacted under this name, but {names}"));
             }
+            meant.for_each(|placeholder| values.replace(0, placeholder, value));
         }
-        values
+        Ok(values)
     }
 
-    /// Fills in values that were given for placeholders which only handshakes have.
-    pub(super) fn set(&mut self, body: &Body, set: &[(String, Value)]) {
-        let mut found = Vec::new();
-        visit(body, &mut |_, value| found.extend(placeholders_in(value).map(str::to_owned)));
-        for placeholder in found {
-            let given = set.iter().find(|(name, _)| name_of(&placeholder) == name || number_of(&placeholder) == name);
-            if let Some((_, value)) = given {
-                self.replace(0, &placeholder, value);
-            }
+    /// A placeholder that is sent, by which session, without a value and before anything can tell one.
+    pub(super) fn never_told(&self, plan: &Plan) -> Option<(u32, String)> {
+        let first = |session, body: &Body, told: &HashSet<String>| {
+            let mut missing = Self::missing(&self.fill(session, body)).into_iter();
+            missing.find(|missing| !self.learns || !told.contains(missing)).map(|missing| (session, missing))
+        };
+        // When a push comes, and a session begins, is not known so exactly.
+        let mut told = HashSet::new();
+        plan.sessions
+            .values()
+            .flat_map(|session| session.pushes.values().flatten())
+            .for_each(|body| tell(body, &mut told));
+        let mut all = told.clone();
+        let answers = plan.messages.iter().filter_map(|message| message.answer.as_ref());
+        answers.for_each(|answer| tell(&answer.body, &mut all));
+        let mut handshakes = plan.sessions.iter();
+        if let Some(found) = handshakes.find_map(|(session, recorded)| first(*session, &recorded.handshake, &all)) {
+            return Some(found);
         }
+        plan.messages.iter().find_map(|message| {
+            let found = first(message.session, &message.body, &told);
+            message.answer.iter().for_each(|answer| tell(&answer.body, &mut told));
+            found
+        })
     }
 
     fn replace(&mut self, session: u32, recorded: &str, value: &Value) {
@@ -181,15 +201,14 @@ impl Uses {
     }
 }
 
-/// The placeholders that answers and pushes tell.
-pub(super) fn told(plan: &Plan) -> HashSet<String> {
-    let mut told = HashSet::new();
-    let answers = plan.messages.iter().filter_map(|message| message.answer.as_ref()).map(|answer| &answer.body);
-    let pushes = plan.sessions.values().flat_map(|session| session.pushes.values().flatten());
-    for body in answers.chain(pushes) {
-        visit(body, &mut |_, value| told.extend(value.as_str().filter(|text| is_placeholder(text)).map(str::to_owned)));
-    }
-    told
+/// Notes the placeholders that a body tells.
+fn tell(body: &Body, told: &mut HashSet<String>) {
+    visit(body, &mut |_, value| told.extend(value.as_str().filter(|text| is_placeholder(text)).map(str::to_owned)));
+}
+
+/// What a user can do about a placeholder without a value.
+pub(super) fn how_to_set(placeholder: &str) -> String {
+    format!("--set '{}=…'", number_of(placeholder))
 }
 
 /// A scalar without quotes.
@@ -242,7 +261,14 @@ fn name_of(placeholder: &str) -> &str {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{
+        super::plan::{Answer, Message},
+        *,
+    };
+
+    fn plan(messages: impl IntoIterator<Item = Message>) -> Plan {
+        Plan { messages: messages.into_iter().collect(), ..Plan::default() }
+    }
 
     fn message(body: Value) -> Message {
         Message {
@@ -267,8 +293,8 @@ mod tests {
     #[test]
     fn learns_what_is_sent_later() {
         let later = json!({ "token": "old-token", "auth": "Bearer old-token", "id": 7, "big": 4711, "n": 5 });
-        let messages = [message(json!({ "name": "nina" })), message(later.clone())];
-        let mut values = Values::new(&messages, &[], true);
+        let plan = plan([message(json!({ "name": "nina" })), message(later.clone())]);
+        let mut values = Values::new(&plan, &[], true).expect("nothing is set");
         assert!(values.learn(1, 1, "session", &json!("old-token"), &json!("new")));
         assert!(values.learn(1, 1, "id", &json!(7), &json!(8)));
         assert!(values.learn(1, 1, "number", &json!(4711), &json!(4712)));
@@ -279,14 +305,26 @@ mod tests {
         let expected = json!({ "token": "new", "auth": "Bearer new", "id": 8, "big": 4712, "n": 5 });
         assert_eq!(filled(&values, later), expected);
         assert_eq!(values.learnt.len(), 3);
-        assert!(!Values::new(&messages, &[], false).learn(1, 1, "id", &json!(7), &json!(8)));
+        let mut values = Values::new(&plan, &[], false).expect("nothing is set");
+        assert!(!values.learn(1, 1, "id", &json!(7), &json!(8)));
     }
 
     #[test]
     fn placeholders_have_values_that_are_given_or_come() {
         let body = json!({ "password": "{{password#1}}", "auth": "Bearer {{token#2}}" });
-        let messages = [message(body.clone())];
-        let mut values = Values::new(&messages, &[("password".to_owned(), json!("geheim"))], true);
+        let answered = |token: &str| {
+            let answer = Some(Answer { error: false, body: Body::Json(json!({ "token": token })) });
+            Message { answer, ..message(json!({})) }
+        };
+        let told = plan([answered("{{token#2}}"), message(body.clone())]);
+        let set = [("password".to_owned(), json!("geheim"))];
+        let mut values = Values::new(&told, &set, true).expect("there is a password");
+        assert_eq!(values.never_told(&told), None);
+        assert_eq!(values.never_told(&plan([message(body.clone())])), Some((1, "{{token#2}}".to_owned())));
+        // Its own answer comes too late.
+        let late = plan([Message { body: Body::Json(body.clone()), ..answered("{{token#2}}") }]);
+        assert_eq!(values.never_told(&late), Some((1, "{{token#2}}".to_owned())));
+        assert!(Values::new(&told, &[("pasword".to_owned(), json!(1))], true).is_err());
         let half = filled(&values, body.clone());
         assert_eq!(Values::missing(&Body::Json(half)), ["{{token#2}}"]);
         assert!(values.learn(1, 0, "token", &json!("{{token#2}}"), &json!("abc")));
