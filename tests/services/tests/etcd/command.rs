@@ -74,8 +74,11 @@ async fn the_command_is_known_by_a_password_or_a_certificate() {
     let file = |name: &str| etcd.folder.join(name).to_str().unwrap().to_owned();
     let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(file);
     let known = [&etcd.url, "--ca", &ca, "--cert", &cert, "--key", &key];
-    // It takes its time to start.
-    while !run(&known).await.status.success() {}
+    until_ok(|| async {
+        let output = run(&known).await;
+        if output.status.success() { Ok(()) } else { Err(output) }
+    })
+    .await;
     for (options, part) in [(&known[..3], "--cert"), (&[&etcd.url.replace("https", "http")], "http or https")] {
         let output = run(options).await;
         let text = String::from_utf8_lossy(&output.stderr);
