@@ -51,8 +51,8 @@ impl Values {
             let mut meant = placeholders.iter().filter(is_meant).peekable();
             if meant.peek().is_none() {
                 let names: Vec<_> = placeholders.iter().map(|placeholder| number_of(placeholder)).collect();
-                let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-                return Err(format!("--set {name}: nothing that is sent was redacted under this name, but {names}"));
+                let but = if names.is_empty() { String::new() } else { format!(", but {}", names.join(", ")) };
+                return Err(format!("--set {name}: nothing that is sent was redacted under this name{but}"));
             }
             meant.for_each(|placeholder| values.replace(0, placeholder, value));
         }
