@@ -60,8 +60,17 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
+    /// What these options say, or that this machine's authorities are trusted; nothing for a connection that is not encrypted.
+    pub(crate) fn tls(&self, is_encrypted: bool) -> Result<Option<TlsClientConfig>, Failure> {
+        match self.chosen()? {
+            _ if !is_encrypted => Ok(None),
+            Some(tls) => Ok(Some(tls)),
+            None => TlsClientConfig::system().map(Some).map_err(|error| Failure::Usage(error.to_string())),
+        }
+    }
+
     /// What these options say, if they say anything.
-    pub(crate) fn tls(&self) -> Result<Option<TlsClientConfig>, Failure> {
+    fn chosen(&self) -> Result<Option<TlsClientConfig>, Failure> {
         let wrong = |error: cereus_client::TlsConfigError| Failure::Usage(error.to_string());
         let pin = self.pin.as_ref().map(|file| {
             fs::read(file).map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))
@@ -120,12 +129,8 @@ impl Connect {
             .request_timeout(self.timeout)
             .reconnect(Reconnect::never());
         let is_encrypted = address.parse().is_ok_and(|address: Address| address.scheme().is_encrypted());
-        let tls = match self.trust.tls()? {
-            // Read once, for all connections that are made with this.
-            None if is_encrypted => Some(TlsClientConfig::system().map_err(|error| Failure::Usage(error.to_string()))?),
-            tls => tls,
-        };
-        if let Some(tls) = tls {
+        // Read once, for all connections that are made with this.
+        if let Some(tls) = self.trust.tls(is_encrypted)? {
             builder = builder.tls(&tls);
         }
         Ok(self.header.iter().fold(builder, |builder, (name, value)| builder.header(name, value)))

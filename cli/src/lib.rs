@@ -1,19 +1,26 @@
 //! The command `cereus`: tools around servers of the Pitaya family. Its own use of this library is [`main`]; what others can use is
 //! [`bot`].
 
+mod body;
 pub mod bot;
 mod compare;
 mod conform;
 mod connect;
 mod failure;
+mod link;
 mod live;
 mod load;
 mod measure;
 mod output;
+mod path;
 mod protobuf;
 mod random;
 mod reach;
+mod record;
 mod repl;
+mod replay;
+#[cfg(feature = "etcd")]
+mod servers;
 
 use std::process::ExitCode;
 
@@ -47,6 +54,13 @@ enum Command {
     /// Check whether a server keeps to the protocol, byte by byte.
     #[command(after_help = conform::AFTER_HELP)]
     Conform(Box<conform::Conform>),
+    #[command(after_help = record::AFTER_HELP)]
+    Record(Box<record::Record>),
+    #[command(after_help = replay::AFTER_HELP)]
+    Replay(Box<replay::Replay>),
+    #[cfg(feature = "etcd")]
+    #[command(after_help = servers::AFTER_HELP)]
+    Servers(Box<servers::Servers>),
     /// Print what a shell needs to complete these commands.
     #[command(after_help = "Example:\n  cereus completions bash > ~/.local/share/bash-completion/completions/cereus")]
     Completions {
@@ -73,6 +87,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Repl(repl) => block_on(repl.run()),
         Command::Bot(bot) => bot.run(),
         Command::Conform(conform) => conform.run(),
+        Command::Record(record) => block_on(record.run()),
+        Command::Replay(replay) => block_on(replay.run()),
+        #[cfg(feature = "etcd")]
+        Command::Servers(servers) => block_on(servers.run()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "cereus", &mut script);

@@ -1,7 +1,6 @@
 //! `cereus repl`: talk to a server by hand or by script.
 
 mod above;
-mod body;
 mod command;
 mod complete;
 mod expect;

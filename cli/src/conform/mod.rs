@@ -127,7 +127,7 @@ impl Conform {
 
     fn check(&self, address: &str, checks: &[&'static Check]) -> Result<ExitCode, Failure> {
         let offer = self.routes.as_deref().map(Offer::read).transpose()?.unwrap_or_default();
-        let target = Target::new(address, self.header.clone(), self.trust.tls()?, self.timeout)?;
+        let target = Target::new(address, self.header.clone(), &self.trust, self.timeout)?;
         let checks = &chosen_for(&target, checks)?[..];
         let progress = Progress::new(checks.len());
         let run = Run { target: &target, offer: &offer, slow: self.slow, progress: &progress };

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use cereus_client::{Address, TlsClientConfig};
 use cereus_transports::{Raw, Tls, Transport};
 
-use crate::failure::Failure;
+use crate::{connect::Trust, failure::Failure};
 
 /// Where the server is, and how it is reached.
 #[derive(Debug)]
@@ -28,15 +28,11 @@ impl Target {
     pub(super) fn new(
         address: &str,
         headers: Vec<(String, String)>,
-        tls: Option<TlsClientConfig>,
+        trust: &Trust,
         patience: Duration,
     ) -> Result<Self, Failure> {
         let address: Address = address.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
-        let tls = match (address.scheme().is_encrypted(), tls) {
-            (false, _) => None,
-            (true, Some(tls)) => Some(tls),
-            (true, None) => Some(TlsClientConfig::system().map_err(|error| Failure::Usage(error.to_string()))?),
-        };
+        let tls = trust.tls(address.scheme().is_encrypted())?;
         let resolved = (address.host(), address.port()).to_socket_addrs();
         let resolved = resolved.map_err(|error| Failure::Failed(format!("{address} cannot be reached: {error}")))?;
         Ok(Self { resolved: resolved.collect(), address, headers, patience, tls })

@@ -11,11 +11,12 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{
-    above::Above,
+use super::above::Above;
+use crate::{
     body::{Body, tame},
+    failure::Failure,
+    output::print_line,
 };
-use crate::{failure::Failure, output::print_line};
 
 /// How it is to look.
 #[derive(Clone, Copy, Debug)]

@@ -15,13 +15,13 @@ use tokio::time::timeout_at;
 use self::{connection::Connection, seen::Seen};
 use super::{
     Repl,
-    body::Body,
     command::{COMMANDS, Command, Handshake},
     inbox::{Inbox, Incoming},
     known::Known,
     screen::{Event, Screen},
 };
 use crate::{
+    body::Body,
     failure::Failure,
     protobuf::{RouteTypes, Schema, read_error},
 };

@@ -8,11 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Session};
 use crate::{
+    body::Body,
     failure::Failure,
-    repl::{
-        body::Body,
-        expect::{Check, Expectation},
-    },
+    repl::expect::{Check, Expectation},
 };
 
 impl Session {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use crate::repl::{body::Body, expect::Check};
+use crate::{body::Body, repl::expect::Check};
 
 /// How many pushes are kept for expectations, and how many bytes of them.
 const MOST: usize = 1000;

@@ -11,7 +11,7 @@ use etcd_client::{Permission, PermissionType};
 use super::*;
 
 /// An etcd in which `root` and `games` have passwords; `games` may use what begins with `pitaya/servers/`.
-async fn locked() -> Server {
+pub(crate) async fn locked() -> Server {
     let service = Server::start();
     let mut raw = raw(&service).await;
     raw.user_add("root", "root secret", None).await.unwrap();
@@ -84,7 +84,7 @@ async fn settings_that_cannot_be_used_are_told() {
 
 #[tokio::test]
 async fn https() {
-    let service = Secure::start();
+    let service = Secure::start("https");
     let (ca, certificate, key) = (service.file("ca.pem"), service.file("client.pem"), service.file("client.key"));
     let etcd = Etcd::new([service.url.clone()]).ca_certificate(ca.clone()).client_certificate(certificate, key);
     etcd.check().unwrap();
@@ -107,15 +107,16 @@ async fn https() {
 }
 
 /// An etcd that only talks to those it has signed a certificate of.
-struct Secure {
-    url: String,
-    folder: PathBuf,
+pub(crate) struct Secure {
+    pub(crate) url: String,
+    pub(crate) folder: PathBuf,
     process: Child,
 }
 
 impl Secure {
-    fn start() -> Self {
-        let folder = env::temp_dir().join(format!("cereus-secure-{}", process::id()));
+    /// The name is that of its folder, and nobody else's.
+    pub(crate) fn start(name: &str) -> Self {
+        let folder = env::temp_dir().join(format!("cereus-{name}-{}", process::id()));
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("extensions"), "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n").unwrap();
         let openssl = |arguments: &str| {

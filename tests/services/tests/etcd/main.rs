@@ -22,6 +22,7 @@ use tokio::{
 
 mod access;
 mod bindings;
+mod command;
 mod groups;
 mod node;
 mod outage;

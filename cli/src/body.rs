@@ -12,7 +12,7 @@ const LONGEST_HEX: usize = 4096;
 
 /// A body, once it is known what it is.
 #[derive(Clone, Debug)]
-pub(super) enum Body {
+pub(crate) enum Body {
     Empty,
     /// JSON, as it came: numbers and the order of members stay what they were.
     Json(String),
@@ -22,7 +22,7 @@ pub(super) enum Body {
 
 impl Body {
     /// Takes it for what it looks like.
-    pub(super) fn guess(bytes: Bytes) -> Self {
+    pub(crate) fn guess(bytes: Bytes) -> Self {
         if bytes.is_empty() {
             return Self::Empty;
         }
@@ -35,7 +35,7 @@ impl Body {
     }
 
     /// What expectations look at: a text that is no JSON is a string, bytes are a string in base64.
-    pub(super) fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         match self {
             Self::Empty => Value::Null,
             Self::Json(text) => serde_json::from_str(text).unwrap_or_default(),
@@ -45,7 +45,7 @@ impl Body {
     }
 
     /// For people.
-    pub(super) fn shown(&self, is_pretty: bool) -> String {
+    pub(crate) fn shown(&self, is_pretty: bool) -> String {
         match self {
             Self::Empty => "(empty)".to_owned(),
             Self::Json(text) => tame(&if is_pretty { pretty(text) } else { compact(text) }).into_owned(),
@@ -55,7 +55,7 @@ impl Body {
     }
 
     /// The member of an event for machines: `body` with JSON, `text`, `base64`, or none.
-    pub(super) fn member(&self) -> Option<(&'static str, Box<RawValue>)> {
+    pub(crate) fn member(&self) -> Option<(&'static str, Box<RawValue>)> {
         let (name, json) = match self {
             Self::Empty => return None,
             Self::Json(text) => ("body", compact(text)),
@@ -65,7 +65,7 @@ impl Body {
         RawValue::from_string(json).ok().map(|json| (name, json))
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Empty => 0,
             Self::Json(text) | Self::Text(text) => text.len(),
@@ -82,7 +82,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What a server sends must not steer the terminal.
-pub(super) fn tame(text: &str) -> Cow<'_, str> {
+pub(crate) fn tame(text: &str) -> Cow<'_, str> {
     let is_wild = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(is_wild) {
         return Cow::Borrowed(text);
