@@ -32,7 +32,12 @@ const TURNS: usize = 16;
 thread_local! {
     /// What is being written by the connection that this thread is at: only one whose socket is stalled holds a buffer.
     static SCRATCH: Cell<BytesMut> = Cell::new(BytesMut::new());
+    /// What the connection that this thread is at has to hand out.
+    static DELIVERIES: Cell<Vec<Delivery>> = const { Cell::new(Vec::new()) };
 }
+
+/// More room than this is not kept for the next time.
+const DELIVERIES_KEPT: usize = 1 << 10;
 
 /// How connections are made, and made again.
 pub(crate) struct Plan {
@@ -62,25 +67,29 @@ impl<R> Drop for Driver<R> {
 }
 
 fn end(shared: &Shared, reason: Disconnect) {
-    let mut deliveries = Vec::new();
+    let mut deliveries = DELIVERIES.take();
     {
         let mut inner = shared.lock();
         let reason = inner.end(reason, &mut deliveries);
         inner.drop_waiting(&reason, &mut deliveries);
         inner.set_state(State::Closed(reason));
+        inner.forget_task();
     }
     shared.changed.notify(usize::MAX);
-    deliver(shared, &mut deliveries);
+    deliver(shared, deliveries);
     shared.subscribers.end();
 }
 
 /// Hands out what came, with nothing locked.
-fn deliver(shared: &Shared, deliveries: &mut Vec<Delivery>) {
+fn deliver(shared: &Shared, mut deliveries: Vec<Delivery>) {
     for delivery in deliveries.drain(..) {
         match delivery {
             Delivery::Answer(completion, answer) => completion.complete(answer),
             Delivery::Push(push) => shared.subscribers.deliver(push),
         }
+    }
+    if deliveries.capacity() <= DELIVERIES_KEPT {
+        DELIVERIES.set(deliveries);
     }
 }
 
@@ -132,14 +141,14 @@ impl<R: Runtime + Connector> Driver<R> {
     /// What goes on while there is no socket: requests that are late are given up. Ready when it is time, or time to end.
     fn poll_away(&self, timer: &mut R::Timer, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let (now, mut deliveries) = (self.runtime.now(), Vec::new());
+            let (now, mut deliveries) = (self.runtime.now(), DELIVERIES.take());
             let (closing, next) = {
                 let mut inner = self.shared.lock();
-                inner.set_task(Some(cx.waker().clone()));
+                inner.listen(cx.waker());
                 inner.handle_timeout(now, &mut deliveries);
                 (inner.closing, inner.poll_timeout())
             };
-            deliver(&self.shared, &mut deliveries);
+            deliver(&self.shared, deliveries);
             if closing || now >= until {
                 return Poll::Ready(());
             }
@@ -172,13 +181,14 @@ impl<R: Runtime + Connector> Driver<R> {
             next_timeout: None,
             input_ended: false,
             large_read: false,
+            held_back: false,
             ending: None,
         };
         let reason = poll_fn(|cx| line.poll(cx)).await;
         let open_since = line.open_since;
-        let mut deliveries = Vec::new();
+        let mut deliveries = DELIVERIES.take();
         let reason = self.shared.lock().end(reason, &mut deliveries);
-        deliver(&self.shared, &mut deliveries);
+        deliver(&self.shared, deliveries);
         (open_since, reason)
     }
 
@@ -214,6 +224,8 @@ struct Line<'a, R: Runtime + Connector> {
     next_timeout: Option<Instant>,
     input_ended: bool,
     large_read: bool,
+    /// There was more to be sent than was encoded.
+    held_back: bool,
     ending: Option<Ending>,
 }
 
@@ -229,19 +241,22 @@ struct Ending {
 
 impl<R: Runtime + Connector> Line<'_, R> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Disconnect> {
+        let mut now = self.driver.runtime.now();
+        // Something other than input may have woken this task.
+        let mut has_more = true;
         for _ in 0..TURNS {
-            let now = self.driver.runtime.now();
-            let mut progress = match self.large_read {
+            let came = match self.large_read {
                 false => self.read::<READ>(cx, now),
                 true => self.read::<LARGE_READ>(cx, now),
             };
-            progress |= self.advance(cx, now);
-            progress |= self.write(cx, now);
+            if !came && !has_more {
+                ready!(self.poll_timer(cx, now));
+                now = self.driver.runtime.now();
+            }
+            has_more = self.advance(cx, now);
+            has_more |= self.write(cx, now) && (self.held_back || self.ending.is_some());
             if let Some(reason) = self.poll_end(cx, now) {
                 return Poll::Ready(reason);
-            }
-            if !progress && self.poll_timer(cx, now).is_pending() {
-                return Poll::Pending;
             }
         }
         cx.waker().wake_by_ref();
@@ -297,10 +312,10 @@ impl<R: Runtime + Connector> Line<'_, R> {
     }
 
     fn receive(&mut self, wire: &[u8], now: Instant) -> Result<(), TransportError> {
-        let mut deliveries = Vec::new();
+        let mut deliveries = DELIVERIES.take();
         let (decoded, connected) = {
             let mut inner = self.driver.shared.lock();
-            inner.set_task(None);
+            inner.be_busy();
             let connection = &mut inner.connection;
             let decoded = self.transport.decode(wire, &mut |packets| {
                 if let Some(connection) = connection {
@@ -318,7 +333,7 @@ impl<R: Runtime + Connector> Line<'_, R> {
             self.open_since = Some(now);
             self.driver.shared.changed.notify(usize::MAX);
         }
-        deliver(&self.driver.shared, &mut deliveries);
+        deliver(&self.driver.shared, deliveries);
         decoded
     }
 
@@ -368,12 +383,12 @@ impl<R: Runtime + Connector> Line<'_, R> {
         self.ending.get_or_insert(Ending { reason, until, said: false, half_closed: false });
     }
 
-    /// Does what is due and takes what is to be sent. Returns whether there is anything new.
+    /// Does what is due and takes what is to be sent. Returns whether something was handed out.
     fn advance(&mut self, cx: &Context<'_>, now: Instant) -> bool {
         if self.stalled.is_some_and(|since| now >= since + self.driver.plan.write_timeout) {
             self.fail(CloseReason::WriteTimeout, now);
         }
-        let mut deliveries = Vec::new();
+        let mut deliveries = DELIVERIES.take();
         let before = self.out.len();
         {
             let mut inner = self.driver.shared.lock();
@@ -396,12 +411,13 @@ impl<R: Runtime + Connector> Line<'_, R> {
                 self.out = SCRATCH.take();
             }
             self.encode(&mut inner.connection);
+            self.held_back = self.out.len() >= OUT_LIMIT || inner.has_waiting();
             self.next_timeout = inner.poll_timeout();
-            inner.set_task(Some(cx.waker().clone()));
+            inner.listen(cx.waker());
         }
         let has_news = !deliveries.is_empty();
-        deliver(&self.driver.shared, &mut deliveries);
-        has_news || self.out.len() > before
+        deliver(&self.driver.shared, deliveries);
+        has_news
     }
 
     /// Takes what is to be sent, and a farewell when that is all there will be.

@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     /// The task is not to wait for its next attempt.
     pub(crate) hurry: bool,
     task: Option<Waker>,
+    /// The task waits, and does not look by itself.
+    listens: bool,
 }
 
 #[derive(Debug)]
@@ -120,6 +122,7 @@ impl Shared {
             closing: false,
             hurry: false,
             task: None,
+            listens: false,
         };
         Arc::new(Self { inner: Mutex::new(inner), subscribers: Arc::default(), changed: Event::new(), settings, clock })
     }
@@ -148,7 +151,7 @@ impl Shared {
         let waker = {
             let mut inner = self.lock();
             tell(&mut inner);
-            inner.task.take()
+            if mem::take(&mut inner.listens) { inner.task.clone() } else { None }
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -292,6 +295,11 @@ impl Inner {
         matches!(self.state, State::Reconnecting { .. })
     }
 
+    /// Something waits for a connection that takes it.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// There is a socket.
     pub(crate) fn begin(&mut self, connection: ClientConnection) {
         self.generation += 1;
@@ -427,9 +435,24 @@ impl Inner {
         );
     }
 
-    /// Whom to wake when there is something to do; nobody while the task is at it anyway.
-    pub(crate) fn set_task(&mut self, task: Option<Waker>) {
-        self.task = task;
+    /// The task looks at what it is told before it waits again.
+    pub(crate) const fn be_busy(&mut self) {
+        self.listens = false;
+    }
+
+    /// The task is to be woken when there is something to do.
+    pub(crate) fn listen(&mut self, task: &Waker) {
+        self.listens = true;
+        match &mut self.task {
+            Some(known) => known.clone_from(task),
+            None => self.task = Some(task.clone()),
+        }
+    }
+
+    /// The task has ended.
+    pub(crate) fn forget_task(&mut self) {
+        self.listens = false;
+        self.task = None;
     }
 }
 

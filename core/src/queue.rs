@@ -169,7 +169,7 @@ impl SendQueue {
             && oldest.is_droppable()
         {
             left -= oldest.cost().min(left);
-            self.pop();
+            self.drop_oldest();
             self.losses.dropped += 1;
         }
         if left != 0 {
@@ -198,13 +198,18 @@ impl SendQueue {
         self.first.as_ref().or_else(|| self.rest.front())
     }
 
-    fn pop(&mut self) -> Option<Outgoing> {
-        let packet = self.first.take().or_else(|| self.rest.pop_front())?;
-        let cost = packet.cost();
+    /// Where it is: a packet is large to be moved.
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.peek() else { return };
+        let (cost, is_push, is_droppable) = (oldest.cost(), oldest.policy.is_some(), oldest.is_droppable());
         self.bytes -= cost;
-        self.push_bytes -= if packet.policy.is_some() { cost } else { 0 };
-        self.droppable_bytes -= if packet.is_droppable() { cost } else { 0 };
-        Some(packet)
+        self.push_bytes -= if is_push { cost } else { 0 };
+        self.droppable_bytes -= if is_droppable { cost } else { 0 };
+        if self.first.is_some() {
+            self.first = None;
+        } else {
+            self.rest.pop_front();
+        }
     }
 
     /// Drops pushes that may be dropped. Returns how many.
@@ -235,9 +240,11 @@ impl SendQueue {
             buf.put_slice(&PacketHeader { kind: PacketType::Heartbeat, body_len: 0 }.encode());
             return Some(PacketHeader::LEN);
         }
-        let packet = self.pop()?;
-        packet.encode(buf);
-        Some(packet.len as usize)
+        let oldest = self.peek()?;
+        oldest.encode(buf);
+        let len = oldest.len as usize;
+        self.drop_oldest();
+        Some(len)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

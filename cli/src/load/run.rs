@@ -1,6 +1,7 @@
 //! The connections, and what makes them ask.
 
 use std::{
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
@@ -39,8 +40,8 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// How long the thread that sends sleeps at most, to see that it is over.
 const NAP: Duration = Duration::from_millis(50);
 
-/// How many places there are to write to, so that threads seldom meet.
-const SHARDS: usize = 64;
+/// How many places there are to write to for each thread: threads seldom meet, and what they write to stays in the cache.
+const PLACES: usize = 2;
 
 /// What all connections share.
 struct Shared {
@@ -48,7 +49,6 @@ struct Shared {
     recorder: Recorder<Sample>,
     /// How many connections are open.
     open: AtomicUsize,
-    in_flight: AtomicUsize,
     over: AtomicBool,
 }
 
@@ -64,11 +64,11 @@ struct Asker {
 /// Runs it all and reports.
 pub(super) async fn run(load: &Load, mix: Mix, mut live: Live) -> Result<Report, Failure> {
     let entries = mix.entries.len();
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let shared = Arc::new(Shared {
-        recorder: Recorder::new(SHARDS, || Sample::new(entries)),
+        recorder: Recorder::new(PLACES * threads, || Sample::new(entries)),
         mix,
         open: AtomicUsize::new(0),
-        in_flight: AtomicUsize::new(0),
         over: AtomicBool::new(false),
     });
     let askers = connect(load, &shared, &mut live).await?;
@@ -111,14 +111,15 @@ pub(super) async fn run(load: &Load, mix: Mix, mut live: Live) -> Result<Report,
         // It looks often.
         let _ = tokio::task::spawn_blocking(move || pacer.join()).await;
     }
-    drain(&shared, &mut total).await;
+    drain(&askers, &shared, &mut total).await;
     Ok(Report::new(load, &shared.mix, rows, total, took, busy))
 }
 
 /// Answers to what was sent in time still count; what never comes is an error.
-async fn drain(shared: &Shared, total: &mut Sample) {
+async fn drain(askers: &[Arc<Asker>], shared: &Shared, total: &mut Sample) {
+    let in_flight = || askers.iter().map(|asker| asker.in_flight.load(Ordering::Relaxed)).sum::<u32>();
     let drained = async {
-        while shared.in_flight.load(Ordering::Relaxed) > 0 {
+        while in_flight() > 0 {
             sleep(Duration::from_millis(5)).await;
         }
     };
@@ -126,7 +127,7 @@ async fn drain(shared: &Shared, total: &mut Sample) {
     let sent = total.sent;
     shared.recorder.take(total);
     total.sent = sent;
-    for _ in 0..shared.in_flight.load(Ordering::Relaxed) {
+    for _ in 0..in_flight() {
         total.failed_with("no answer before the end");
     }
 }
@@ -186,44 +187,48 @@ impl Asker {
     /// Closed loop: so many requests at once, and the next whenever an answer comes.
     fn keep_asking(self: &Arc<Self>, depth: u32) {
         while self.in_flight.load(Ordering::Relaxed) < depth && self.client.state().is_open() {
-            self.ask(None);
+            self.ask(None, Instant::now());
         }
     }
 
-    /// Sends one. `due`: when it should have been sent.
-    fn ask(self: &Arc<Self>, due: Option<Instant>) {
+    /// Sends one. `due`: when it should have been sent. Returns whether it was a request.
+    fn ask(self: &Arc<Self>, due: Option<Instant>, now: Instant) -> bool {
         let index = self.shared.mix.choose(self.random.next());
         let entry = &self.shared.mix.entries[index];
-        let now = Instant::now();
         let begin = due.unwrap_or(now);
         if entry.notify {
             let sent = self.client.notify(entry.route.clone(), entry.body.clone());
-            return self.shared.recorder.write(self.number, |sample| match sent {
+            self.shared.recorder.write(self.number, |sample| match sent {
                 Ok(()) => {
                     sample.sent(due.map(|due| now - due));
                     sample.answered(index, begin.elapsed(), 0);
                 }
                 Err(error) => sample.failed_with(error_code(&error)),
             });
+            return false;
         }
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         self.shared.recorder.write(self.number, |sample| sample.sent(due.map(|due| now - due)));
         let asker = Arc::clone(self);
         self.client.request(entry.route.clone(), entry.body.clone()).call(move |answer| {
             asker.in_flight.fetch_sub(1, Ordering::Relaxed);
-            asker.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
-            let latency = begin.elapsed();
+            let heard = Instant::now();
             asker.shared.recorder.write(asker.number, |sample| match &answer {
-                Ok(body) => sample.answered(index, latency, body.len()),
+                Ok(body) => sample.answered(index, heard - begin, body.len()),
                 Err(error) => sample.failed_with(error_code(error)),
             });
             // Whoever was not even sent would fail again at once.
             let goes_on = matches!(answer, Ok(_) | Err(RequestError::Server(_) | RequestError::Timeout(_)));
-            if due.is_none() && goes_on && !asker.shared.over.load(Ordering::Relaxed) {
-                asker.ask(None);
+            if due.is_none() && goes_on {
+                // Up to a request: no answer would go on with it after a notify.
+                loop {
+                    if asker.shared.over.load(Ordering::Relaxed) || asker.ask(None, heard) {
+                        break;
+                    }
+                }
             }
         });
+        true
     }
 }
 
@@ -242,7 +247,7 @@ fn pace(askers: &[Arc<Asker>], shared: &Arc<Shared>, rate: f64, arrivals: Arriva
                 thread::sleep((at - now).min(NAP));
                 continue;
             }
-            askers[turn % askers.len()].ask(Some(at));
+            askers[turn % askers.len()].ask(Some(at), now);
             turn += 1;
             due += match arrivals {
                 Arrivals::Even => gap,
