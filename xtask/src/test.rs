@@ -1,11 +1,6 @@
 //! `cargo xtask test`: every test.
 
-use std::{
-    env,
-    error::Error as StdError,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, error::Error as StdError, path::PathBuf, process::Command};
 
 use crate::{Done, services::Services, tools};
 
@@ -22,13 +17,13 @@ Without they are left out, and it says so; when the variable CI is set, that is 
 
 pub(crate) fn run(arguments: &[&str]) -> Done {
     let services = Services::prepare()?;
-    cargo_test(&services, &[], arguments, None)?;
-    let example = build_example()?;
+    cargo_test(&services, &[], arguments, &[])?;
+    let programs = [("CEREUS_CLUSTER_EXAMPLE", build_example()?), ("CEREUS_CLI", build_cli()?)];
     let mut package = vec!["--package", "cereus-service-tests"];
     if services.interop.is_some() {
         package.extend(["--features", "interop"]);
     }
-    cargo_test(&services, &package, arguments, Some(&example))?;
+    cargo_test(&services, &package, arguments, &programs)?;
     if services.interop.is_none() {
         eprintln!("xtask: all that ran passed; the tests with Go servers were LEFT OUT, as told above");
     }
@@ -41,14 +36,26 @@ fn build_example() -> Result<PathBuf, Box<dyn StdError>> {
     let mut build = cargo();
     build.args(["build", "--locked", "--example", "cluster", "--features", "nats,etcd,grpc"]);
     tools::run(&mut build)?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| tools::root().join("target"), PathBuf::from);
-    Ok(target.join("debug/examples/cluster").with_extension(env::consts::EXE_EXTENSION))
+    Ok(built("debug/examples/cluster"))
 }
 
-fn cargo_test(services: &Services, which: &[&str], arguments: &[&str], example: Option<&Path>) -> Done {
+/// The command `cereus`, which looks at clusters, too.
+fn build_cli() -> Result<PathBuf, Box<dyn StdError>> {
+    eprintln!("\nxtask: building the command `cereus`");
+    tools::run(cargo().args(["build", "--locked", "--package", "cereus-cli"]))?;
+    Ok(built("debug/cereus"))
+}
+
+/// What was built under this name.
+fn built(name: &str) -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| tools::root().join("target"), PathBuf::from);
+    target.join(name).with_extension(env::consts::EXE_EXTENSION)
+}
+
+fn cargo_test(services: &Services, which: &[&str], arguments: &[&str], programs: &[(&str, PathBuf)]) -> Done {
     let mut command = cargo();
     command.arg("test").args(which).args(arguments).envs(services.environment());
-    command.envs(example.map(|example| ("CEREUS_CLUSTER_EXAMPLE", example)));
+    command.envs(programs.iter().map(|(variable, program)| (variable, program)));
     eprintln!("\nxtask: cargo test {}", [which, arguments].concat().join(" "));
     tools::run(&mut command)
 }
