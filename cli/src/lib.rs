@@ -6,6 +6,7 @@ mod compare;
 mod conform;
 mod connect;
 mod failure;
+mod files;
 mod live;
 mod load;
 mod measure;

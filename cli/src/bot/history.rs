@@ -12,7 +12,11 @@ use crate::{compare::shortened, failure::Failure, output::print_line};
 #[derive(Args, Debug)]
 pub(crate) struct History {
     /// The history, for example ~/.cereus_history or ~/.pitayacli_history.
-    file: PathBuf,
+    #[arg(required_unless_present = "history_path", conflicts_with = "history_path")]
+    file: Option<PathBuf>,
+    /// The same, as pitaya-bot calls it.
+    #[arg(short = 'p', long, value_name = "FILE")]
+    history_path: Option<PathBuf>,
     /// Write the spec to this file and not to standard output.
     #[arg(short, long, value_name = "FILE")]
     spec_output: Option<PathBuf>,
@@ -35,8 +39,9 @@ struct Operation {
 
 impl History {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let name = self.file.display();
-        let text = fs::read(&self.file).map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
+        let file = self.file.or(self.history_path).unwrap_or_default();
+        let name = file.display();
+        let text = fs::read(&file).map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
         let (operations, notes) = parse(&String::from_utf8_lossy(&text));
         for (line, why) in notes {
             eprintln!("cereus: {name}:{line}: left out: {why}");

@@ -14,6 +14,9 @@ use super::{
     stats::Stats,
 };
 
+/// How many bytes of pushes wait for each bot when nothing else is said.
+pub(super) const PUSH_BUFFER: usize = 64 << 10;
+
 type Settings = Arc<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>;
 
 /// Runs many bots at once and reports. It needs tokio.
@@ -25,6 +28,7 @@ pub struct Runner {
     duration: Duration,
     max_sleep: Duration,
     stops_on_error: bool,
+    push_buffer: usize,
     settings: Settings,
 }
 
@@ -40,6 +44,7 @@ impl Runner {
             duration: Duration::ZERO,
             max_sleep: Duration::ZERO,
             stops_on_error: false,
+            push_buffer: PUSH_BUFFER,
             settings: Arc::new(|builder| builder),
         }
     }
@@ -74,6 +79,13 @@ impl Runner {
         self
     }
 
+    /// How many bytes of pushes each bot keeps that it has not asked for yet, their routes and a little for each included. When
+    /// there are more, the oldest of the route that holds most are dropped, and counted. Default: 64 KiB.
+    pub const fn push_buffer(mut self, bytes: usize) -> Self {
+        self.push_buffer = bytes;
+        self
+    }
+
     /// Who the clients are, whom they trust, and how long they wait.
     pub fn client(mut self, settings: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
         self.settings = Arc::new(settings);
@@ -90,7 +102,7 @@ impl Runner {
         bot: impl Fn(u32) -> B + Send + Sync + 'static,
     ) -> Result<Report, BotError> {
         let settings = self.settings;
-        let door = Door::new(self.address, false, move |address| {
+        let door = Door::new(self.address, false, self.push_buffer, move |address| {
             Ok(settings(Client::builder(address).reconnect(Reconnect::never())))
         });
         let engine = Arc::new(Engine {

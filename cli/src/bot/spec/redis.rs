@@ -1,7 +1,7 @@
 //! States of bots in Redis, by scripts that run there.
 
 use redis::{AsyncConnectionConfig, Client, Value, aio::MultiplexedConnection};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use super::hooks::RedisPlace;
 
@@ -34,20 +34,31 @@ impl Redis {
         Self { place, script, connection: Mutex::const_new(None) }
     }
 
-    /// What the script gives back, if it gives something.
-    pub(super) async fn run(&self, name: &str, state: Option<String>) -> Result<Option<String>, String> {
+    /// The state that the script gives back, if it gives one.
+    pub(super) async fn take(&self, name: &str) -> Result<Option<String>, String> {
+        match self.run(name, None).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) => {
+                String::from_utf8(bytes).map(Some).map_err(|_| "the script gave back what is no text".to_owned())
+            }
+            Value::SimpleString(text) => Ok(Some(text)),
+            other => Err(format!("the script gave back what is no text: {other:?}")),
+        }
+    }
+
+    /// Whatever the script gives back, this state is its.
+    pub(super) async fn put(&self, name: &str, state: String) -> Result<(), String> {
+        self.run(name, Some(state)).await.map(drop)
+    }
+
+    async fn run(&self, name: &str, state: Option<String>) -> Result<Value, String> {
         let mut connection = self.connection().await?;
         let mut command = redis::cmd("EVAL");
         command.arg(&self.script).arg(1).arg(name).arg(state);
-        let answer: Result<Value, _> = command.query_async(&mut connection).await;
-        match answer {
-            Ok(Value::Nil) => Ok(None),
-            Ok(Value::BulkString(bytes)) => {
-                String::from_utf8(bytes).map(Some).map_err(|_| "the script gave back what is no text".to_owned())
-            }
-            Ok(Value::SimpleString(text)) => Ok(Some(text)),
-            Ok(other) => Ok(Some(format!("{other:?}"))),
+        match command.query_async(&mut connection).await {
+            Ok(answer) => Ok(answer),
             Err(error) => {
+                let error: redis::RedisError = error;
                 if error.is_unrecoverable_error() {
                     *self.connection.lock().await = None;
                 }
@@ -56,7 +67,14 @@ impl Redis {
         }
     }
 
+    /// Gives up in time: all bots may wait for one that connects.
     async fn connection(&self) -> Result<MultiplexedConnection, String> {
+        let RedisPlace { url, connection_timeout, .. } = &self.place;
+        let connected = timeout(*connection_timeout, self.connected()).await;
+        connected.unwrap_or_else(|_| Err(format!("{url}: no connection within {connection_timeout:?}")))
+    }
+
+    async fn connected(&self) -> Result<MultiplexedConnection, String> {
         let mut connection = self.connection.lock().await;
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
