@@ -17,6 +17,6 @@ pub(crate) fn allow_connections(count: u64) -> Option<String> {
     }
     let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     Some(format!(
-        "this process may have {most} files open, too few for {count} connections: raise the limit (`ulimit -Hn`) before"
+        "this process may have {most} files open, too few for {count} connections: raise the limit first, see `ulimit -Hn`"
     ))
 }

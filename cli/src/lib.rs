@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("cereus: {failure}");
+            output::tell(&format!("cereus: {failure}"));
             failure.code()
         }
     }

@@ -367,6 +367,10 @@ fn mistakes_are_told_in_a_line() {
     file("broken.yaml", "server:\n  host: [");
     file("storage.yaml", "storage:\n  type: disk");
     fs::create_dir(folder.join("empty")).unwrap();
+    file(
+        "wrong.json",
+        "{\"expect\": 1, \"sequentialOperations\": [{\"type\": \"request\", \"uri\": \"room.echo\", \"expects\": {\"x\": 1}}]}",
+    );
     let nowhere = server::nowhere();
     for (arguments, code, why) in [
         (
@@ -378,6 +382,8 @@ fn mistakes_are_told_in_a_line() {
         ("--host localhost", 2, "`localhost` has no port"),
         ("bad.json", 2, "cereus: bad.json: step 1 (reqest a): `reqest` is no type of operation"),
         ("broken.json", 2, "cereus: broken.json: this is no JSON: EOF"),
+        (&format!("wrong.json --host {host}"), 0, "`expects` (did you mean `expect`?) of step 1 (request room.echo)"),
+        ("specs", 2, "which server? Say --host ADDRESS"),
         ("redis.json", 2, "redis.json: preRun: the function redis needs a text as `name`"),
         (&format!("idle.json --host {host}"), 1, "idle.json: it has no instances"),
         ("nothing.json", 2, "nothing.json cannot be read: No such file"),
@@ -398,6 +404,7 @@ fn mistakes_are_told_in_a_line() {
     ] {
         once(&folder, arguments).ended(code, why);
     }
+    run(command(&folder.join("empty"), "run")).ended(2, "there are no specs in ./specs/: name files or folders");
     run(command(&folder, "run --help")).ended(0, "\"type\": \"loop\", \"times\": 3");
 }
 
@@ -473,6 +480,29 @@ impl Bot for Picky {
         assert!(matches!(late, BotError::Push { .. }), "{late}");
         player.reconnect().await
     }
+}
+
+/// Waits for ever once it has told that it plays.
+struct Waiting(Arc<tokio::sync::Notify>);
+
+impl Bot for Waiting {
+    async fn run(&mut self, player: &mut Player) -> Result<(), BotError> {
+        let _: Value = player.request("room.echo", &1).await?;
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn bots_of_ones_own_can_be_ended() {
+    let server = server::room();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let plays = Arc::new(tokio::sync::Notify::new());
+    let (bots, end) = (Arc::clone(&plays), plays.notified());
+    let report =
+        runtime.block_on(Runner::new(server.address("tcp")).run_until(move |_| Waiting(Arc::clone(&bots)), end));
+    let report = report.unwrap();
+    assert_eq!((report.runs(), report.answers(), report.is_good()), (0, 1, false));
 }
 
 #[test]

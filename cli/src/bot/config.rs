@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-use super::duration;
+use super::{duration, near::did_you_mean};
 use crate::failure::Failure;
 
 /// What is taken when nothing else is said, if it is there.
@@ -143,29 +143,10 @@ impl Config {
 /// What is to be said of a key that means nothing.
 fn unknown(key: &str) -> String {
     let lower = key.to_lowercase();
-    if let Some(part) = CLUSTER.iter().find(|part| lower.starts_with(&format!("{part}."))) {
-        return format!("`{part}` is for a cluster, in which nothing of this runs");
+    match CLUSTER.iter().find(|part| lower.starts_with(&format!("{part}."))) {
+        Some(part) => format!("`{part}` is for a cluster, in which nothing of this runs"),
+        None => format!("`{key}` is not known{}", did_you_mean(key, &KEYS)),
     }
-    let near = KEYS.into_iter().map(|known| (distance(&lower, &known.to_lowercase()), known));
-    match near.min() {
-        Some((distance, near)) if distance <= key.len() / 3 => format!("`{key}` is not known (did you mean `{near}`?)"),
-        _ => format!("`{key}` is not known"),
-    }
-}
-
-/// How many letters are to be put in, taken out or changed to make one text of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.bytes().enumerate() {
-        let mut before = i;
-        row[0] = i + 1;
-        for (j, b) in b.bytes().enumerate() {
-            let changed = before + usize::from(a != b);
-            before = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(before + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn is_list(key: &str) -> bool {

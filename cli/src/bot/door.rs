@@ -14,6 +14,9 @@ use crate::{failure::Failure, reach::reach};
 
 type Make = Box<dyn Fn(&str) -> Result<ClientBuilder, Failure> + Send + Sync>;
 
+/// How many hosts are remembered: servers may send bots to ever new ones.
+const MOST_KNOWN: usize = 1000;
+
 /// How bots connect. What is learned by one is known to all: which of its schemes an address without one has, and whom to trust.
 pub(super) struct Door {
     /// Where bots connect by themselves.
@@ -52,7 +55,11 @@ impl Door {
         let make = |address: &str| Ok(with_inbox(self.make(address)?, &inbox));
         let (client, address) = reach(host, self.schemes, make).await?;
         let builder = self.make(&address)?;
-        self.known().insert(host.to_owned(), builder);
+        let mut known = self.known();
+        if known.len() < MOST_KNOWN {
+            known.insert(host.to_owned(), builder);
+        }
+        drop(known);
         Ok((client, inbox))
     }
 

@@ -1,3 +1,5 @@
+use std::fmt::Display;
+
 use cereus_client::RequestError;
 use thiserror::Error;
 
@@ -38,6 +40,11 @@ pub enum BotError {
 }
 
 impl BotError {
+    /// Some other error: `.map_err(BotError::other)?`. For texts `?` is enough.
+    pub fn other(error: impl Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
     pub(crate) fn request(route: &str, error: RequestError) -> Self {
         Self::Request { route: route.to_owned(), error }
     }

@@ -6,7 +6,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{compare::shortened, failure::Failure, output::print_line};
+use crate::{
+    compare::shortened,
+    failure::Failure,
+    output::{print_line, tell},
+};
 
 /// Make a spec from the requests in the history of a REPL: that of cereus, or of pitaya-cli.
 #[derive(Args, Debug)]
@@ -44,7 +48,7 @@ impl History {
         let text = fs::read(&file).map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
         let (operations, notes) = parse(&String::from_utf8_lossy(&text));
         for (line, why) in notes {
-            eprintln!("cereus: {name}:{line}: left out: {why}");
+            tell(&format!("cereus: {name}:{line}: left out: {why}"));
         }
         if operations.is_empty() {
             return Err(Failure::Failed(format!("{name}: there is no request in it")));

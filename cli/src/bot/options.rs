@@ -183,7 +183,7 @@ impl Run {
                 "--delete does nothing: bots run in this process, and nothing of them is in a cluster".to_owned(),
             );
         }
-        let specs = read_all(&self.places(), &mut notes)?;
+        let specs = read_all(&self.places()?, &mut notes)?;
         for spec in &specs {
             notes.extend(Hooks::check(spec)?);
         }
@@ -196,7 +196,7 @@ impl Run {
         Ok(Settings {
             specs,
             notes,
-            host: self.server.host.as_deref().or_else(|| config.text("server.host")).unwrap_or("localhost").to_owned(),
+            host: self.host(&config)?,
             is_encrypted: self.server.tls || config.flag("server.tls")?,
             handshake: filled(self.server.handshake.clone().or(told), &connect),
             connect,
@@ -215,9 +215,20 @@ impl Run {
         })
     }
 
-    fn places(&self) -> Vec<PathBuf> {
+    fn host(&self, config: &Config) -> Result<String, Failure> {
+        let host = self.server.host.as_deref().or_else(|| config.text("server.host"));
+        let missing = "which server? Say --host ADDRESS, or server.host in the configuration";
+        host.map(str::to_owned).ok_or_else(|| Failure::usage(missing))
+    }
+
+    fn places(&self) -> Result<Vec<PathBuf>, Failure> {
         let places: Vec<PathBuf> = self.dir.iter().chain(&self.specs).cloned().collect();
-        if places.is_empty() { vec![SPECS.into()] } else { places }
+        if !places.is_empty() {
+            return Ok(places);
+        }
+        let usual = PathBuf::from(SPECS);
+        let missing = format!("there are no specs in {SPECS}: name files or folders. --help shows a spec");
+        if usual.is_dir() { Ok(vec![usual]) } else { Err(Failure::Usage(missing)) }
     }
 
     /// pitaya-bot's parallelism is that of the jobs it makes of each spec.

@@ -32,7 +32,7 @@ use crate::{
     failure::Failure,
     files::allow_connections,
     live::Screen,
-    output::print_line,
+    output::{print_line, tell},
     protobuf::{Learned, learn},
 };
 
@@ -43,7 +43,7 @@ impl Run {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let mut settings = self.settings()?;
         for note in settings.notes.drain(..) {
-            eprintln!("cereus: {note}");
+            tell(&format!("cereus: {note}"));
         }
         crate::block_on(self.play(settings))
     }
@@ -52,7 +52,7 @@ impl Run {
         let mut interrupted = pin!(interrupted());
         let bots = settings.specs.iter().map(|(_, instances)| u64::from(*instances)).sum();
         if let Some(why) = allow_connections(bots) {
-            eprintln!("cereus: {why}");
+            tell(&format!("cereus: {why}"));
         }
         let engine = Arc::new(self.engine(&settings));
         let metrics = Metrics::serve(&settings, &engine.stats).await?;
@@ -110,7 +110,7 @@ async fn world(settings: &Settings, is_told: bool, engine: &Engine) -> Result<Wo
         let Learned { schema: learned, warnings } =
             learn(&client, docs, descriptors.as_deref(), schema, settings.connect.timeout).await?;
         for warning in warnings {
-            eprintln!("cereus: {warning}");
+            tell(&format!("cereus: {warning}"));
         }
         *schema = learned;
     }
@@ -156,7 +156,7 @@ async fn watch(
     live.end();
     if ended.is_some() {
         let playing = engine.stats.playing();
-        eprintln!("cereus: interrupted; what {playing} bots were doing is not in the report");
+        tell(&format!("cereus: interrupted; what {playing} bots were doing is not in the report"));
     }
     ended
 }
@@ -174,7 +174,7 @@ impl Metrics {
         let cannot = |error| Failure::Usage(format!("there can be no metrics at port {port}: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.map_err(cannot)?;
         let port = listener.local_addr().map_err(cannot)?.port();
-        eprintln!("cereus: metrics are at http://localhost:{port}/metrics");
+        tell(&format!("cereus: metrics are at http://localhost:{port}/metrics"));
         let (stats, game) = (Arc::clone(stats), settings.game.clone());
         let (sender, scrapes) = watch::channel(None);
         let mut serving = JoinSet::new();
@@ -185,12 +185,12 @@ impl Metrics {
     /// Waits until the last counts were read, or somebody has had enough.
     async fn wait(mut self, longest: Duration, interrupted: Pin<&mut impl Future<Output = u8>>) -> Option<u8> {
         let end = Instant::now();
-        eprintln!("cereus: waiting for Prometheus to read the metrics, {longest:?} at most");
+        tell(&format!("cereus: waiting for Prometheus to read the metrics, {longest:?} at most"));
         let read = self.scrapes.wait_for(|written| written.is_some_and(|written| written >= end));
         tokio::select! {
             read = timeout(longest, read) => {
                 if read.is_err() {
-                    eprintln!("cereus: nobody has read the metrics");
+                    tell("cereus: nobody has read the metrics");
                 }
                 None
             }

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    future::pending,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use super::{
     engine::{Engine, Group},
     stats::Stats,
 };
+use crate::files::allow_connections;
 
 /// How many bytes of pushes wait for each bot when nothing else is said.
 pub(super) const PUSH_BUFFER: usize = 64 << 10;
@@ -55,7 +57,9 @@ impl Runner {
         self
     }
 
-    /// How many play at once. Default: 1.
+    /// How many play at once, each in a task of its own. Default: 1.
+    ///
+    /// Each has a connection, so the process is allowed to have as many files open as that needs, where the system permits it.
     pub const fn instances(mut self, instances: u32) -> Self {
         self.instances = instances;
         self
@@ -101,6 +105,21 @@ impl Runner {
         self,
         bot: impl Fn(u32) -> B + Send + Sync + 'static,
     ) -> Result<Report, BotError> {
+        self.run_until(bot, pending::<()>()).await
+    }
+
+    /// The same, but when `end` is ready all bots end where they are, and the report is of the runs until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_until<B: Bot + 'static>(
+        self,
+        bot: impl Fn(u32) -> B + Send + Sync + 'static,
+        end: impl Future,
+    ) -> Result<Report, BotError> {
+        // Who may not have so many is told when there is no connection.
+        let _ = allow_connections(self.instances.into());
         let settings = self.settings;
         let door = Door::new(self.address, false, self.push_buffer, move |address| {
             Ok(settings(Client::builder(address).reconnect(Reconnect::never())))
@@ -116,7 +135,11 @@ impl Runner {
         let group = Group::new(self.name, 0, self.instances, self.stops_on_error);
         let mut tasks = JoinSet::new();
         engine.start(group, &mut tasks, bot);
-        while tasks.join_next().await.is_some() {}
+        let all = async { while tasks.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all => {}
+            _ = end => {}
+        }
         Ok(engine.report())
     }
 }

@@ -12,6 +12,7 @@ use super::{Action, Check, Hook, Hooks, Operation, Spec, Template, value::Storag
 use crate::{
     bot::{Bot, BotError, Player},
     compare::{shortened, shortened_text},
+    output::tell,
     protobuf::{Schema, read_error},
 };
 
@@ -104,7 +105,7 @@ impl SpecBot {
             Ok(came) => shown(came),
             Err(why) => format!("FAILED: {why}"),
         };
-        eprintln!("bot {}: {place}: {told}", player.number());
+        tell(&format!("bot {}: {place}: {told}", player.number()));
     }
 
     /// Gives back what came, if something did.

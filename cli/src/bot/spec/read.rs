@@ -10,8 +10,29 @@ use super::{
     expression::Expression,
     value::{Template, Type},
 };
-use crate::compare::{Op, shortened};
+use crate::{
+    bot::near::did_you_mean,
+    compare::{Op, shortened},
+};
 
+/// All that means something somewhere.
+const FIELDS: [&str; 15] = [
+    "args",
+    "expect",
+    "function",
+    "ms",
+    "numberOfInstances",
+    "op",
+    "operations",
+    "postRun",
+    "preRun",
+    "store",
+    "timeout",
+    "times",
+    "type",
+    "uri",
+    "value",
+];
 /// How many fields that mean nothing are named for each file.
 const MOST_NAMED: usize = 10;
 
@@ -216,7 +237,7 @@ impl<'a> Reader<'a> {
             _ => true,
         };
         let names = fields.0.into_iter().filter(|(_, value)| is_something(value));
-        self.unknown.extend(names.map(|(name, _)| format!("`{name}`{of}")));
+        self.unknown.extend(names.map(|(name, _)| format!("`{name}`{}{of}", did_you_mean(&name, &FIELDS))));
     }
 }
 
@@ -299,7 +320,7 @@ mod tests {
             note.as_deref(),
             Some(
                 "a.json: ignored, for it means nothing there: `args.n.value[0].why` of step 1 (request a.b), \
-                 `typ` of step 1 (request a.b): expect $response.x, `why` of step 2.1.1 (delay), `expect` of step 4 (notify a), `comment`"
+                 `typ` (did you mean `type`?) of step 1 (request a.b): expect $response.x, `why` of step 2.1.1 (delay), `expect` of step 4 (notify a), `comment`"
             )
         );
     }

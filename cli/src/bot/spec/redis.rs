@@ -62,16 +62,16 @@ impl Redis {
                 if error.is_unrecoverable_error() {
                     *self.connection.lock().await = None;
                 }
-                Err(format!("{}: {error}", self.place.url))
+                Err(format!("{}: {error}", self.name()))
             }
         }
     }
 
     /// Gives up in time: all bots may wait for one that connects.
     async fn connection(&self) -> Result<MultiplexedConnection, String> {
-        let RedisPlace { url, connection_timeout, .. } = &self.place;
-        let connected = timeout(*connection_timeout, self.connected()).await;
-        connected.unwrap_or_else(|_| Err(format!("{url}: no connection within {connection_timeout:?}")))
+        let patience = self.place.connection_timeout;
+        let connected = timeout(patience, self.connected()).await;
+        connected.unwrap_or_else(|_| Err(format!("{}: no connection within {patience:?}", self.name())))
     }
 
     async fn connected(&self) -> Result<MultiplexedConnection, String> {
@@ -82,9 +82,16 @@ impl Redis {
         let timeout = self.place.connection_timeout;
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
-        let client = Client::open(&*self.place.url).map_err(|error| format!("{}: {error}", self.place.url))?;
+        let client = Client::open(&*self.place.url).map_err(|error| format!("{}: {error}", self.name()))?;
         let new = client.get_multiplexed_async_connection_with_config(&config).await;
-        let new = new.map_err(|error| format!("{}: {error}", self.place.url))?;
+        let new = new.map_err(|error| format!("{}: {error}", self.name()))?;
         Ok(connection.insert(new).clone())
+    }
+
+    /// The URL without what is secret in it.
+    fn name(&self) -> String {
+        let url = &self.place.url;
+        let parts = url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)));
+        parts.map_or_else(|| url.clone(), |(scheme, place)| format!("{scheme}://{place}"))
     }
 }
