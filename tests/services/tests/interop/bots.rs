@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Command, Output},
 };
 
@@ -14,7 +15,8 @@ fn play(world: &Mixed, spec: &Value) -> Output {
     let Some(program) = std::env::var_os("CEREUS_CLI") else {
         panic!("CEREUS_CLI is not set: run `cargo xtask test`, which sets it");
     };
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bots-{}", world.user()));
+    let name = format!("bots-{:?}-{:?}-{}", world.front, world.link, world.user());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(folder.join("specs")).unwrap();
     fs::create_dir_all(folder.join("config")).unwrap();
     fs::write(folder.join("specs/default.json"), spec.to_string()).unwrap();
@@ -60,6 +62,7 @@ fn spec(code: &str) -> Value {
             { "type": "listen", "uri": "onTell", "timeout": 10000, "expect": { "$response.text": text("hello") } },
             { "type": "function", "uri": "disconnect" },
             { "type": "function", "uri": "connect" },
+            // The push comes before the answer, for which pitaya-bot itself would wait in vain then.
             { "type": "request", "uri": "connector.interop.push", "args": { "route": text("onPush"), "text": text("again") } },
             { "type": "listen", "uri": "onPush", "timeout": 10000, "expect": { "$response.text": text("again") } }
         ]
@@ -71,7 +74,7 @@ pub(crate) fn specs_of_pitaya_bot(world: &Mixed) {
     assert!(output.status.success(), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["runs"], &report["failed"]), (&json!(3), &json!(0)), "{report}");
-    assert_eq!((&report["answered"], &report["notifies"], &report["pushes"]), (&json!(30), &json!(3), &json!(6)));
+    assert_eq!((&report["answered"], &report["notifies"], &report["pushes"]), (&json!(27), &json!(3), &json!(6)));
 
     let output = play(world, &spec("ROOM-002"));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
