@@ -475,9 +475,11 @@ impl Bot for Picky {
         let (a, b) = tokio::join!(player.request::<Value>("room.echo", &1), player.request::<Value>("room.fail", &2));
         assert_eq!(a?, 1);
         let error = b.unwrap_err();
-        assert!(matches!(&error, BotError::Request { route, .. } if route == "room.fail"), "{error}");
+        assert_eq!(error.code(), Some("ROOM-002"), "{error}");
         let late = player.push::<Value>("onNothing", Duration::from_millis(1)).await.unwrap_err();
-        assert!(matches!(late, BotError::Push { .. }), "{late}");
+        assert!(matches!(late, BotError::Push { .. }) && late.code().is_none(), "{late}");
+        let number = "x".parse::<u8>().map_err(BotError::other).unwrap_err();
+        assert_eq!(number.to_string(), "invalid digit found in string");
         player.reconnect().await
     }
 }

@@ -55,11 +55,9 @@ impl Door {
         let make = |address: &str| Ok(with_inbox(self.make(address)?, &inbox));
         let (client, address) = reach(host, self.schemes, make).await?;
         let builder = self.make(&address)?;
-        let mut known = self.known();
-        if known.len() < MOST_KNOWN {
-            known.insert(host.to_owned(), builder);
+        if self.known().len() < MOST_KNOWN {
+            self.known().insert(host.to_owned(), builder);
         }
-        drop(known);
         Ok((client, inbox))
     }
 

@@ -45,6 +45,14 @@ impl BotError {
         Self::Other(error.to_string())
     }
 
+    /// The code, if the server has answered with an error.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Request { error: RequestError::Server(error), .. } => Some(&error.code),
+            _ => None,
+        }
+    }
+
     pub(crate) fn request(route: &str, error: RequestError) -> Self {
         Self::Request { route: route.to_owned(), error }
     }

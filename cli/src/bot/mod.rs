@@ -62,4 +62,8 @@ mod runner;
 mod spec;
 mod stats;
 
+/// The library of the client, for [`Runner::client`] and for errors.
+#[doc(no_inline)]
+pub use cereus_client as client;
+
 pub use self::{engine::Bot, error::BotError, player::Player, report::Report, runner::Runner};

@@ -63,6 +63,7 @@ impl Hooks {
     }
 
     /// What a bot begins with.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "there is no Redis"))]
     pub(super) async fn before(&self, hook: &Hook) -> Result<Map<String, Value>, String> {
         #[cfg(feature = "redis")]
         if let Some(name) = redis_name(hook) {
@@ -80,6 +81,7 @@ impl Hooks {
     }
 
     /// Where what a bot has stored goes.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "there is no Redis"))]
     pub(super) async fn after(&self, hook: &Hook, stored: Map<String, Value>) -> Result<(), String> {
         #[cfg(feature = "redis")]
         if let Some(name) = redis_name(hook) {
