@@ -275,19 +275,12 @@ fn expectation(expression: &str, fields: &mut Fields) -> Result<Expectation, Str
             .ok_or_else(|| format!("`{name}` is no comparison: use == != < <= > >= contains exists missing"))?,
     };
     let kind = fields.text("type")?.map(|kind| Type::parse(&kind)).transpose()?;
-    if !op.has_operand() {
-        return Ok(Expectation {
-            expression: Expression::parse(expression),
-            op,
-            kind: None,
-            operand: Template::nothing(),
-        });
-    }
-    if kind.is_none() && !fields.is_there("value") {
+    if kind.is_none() && op.has_operand() && !fields.is_there("value") {
         return Err("it has neither `type` nor `value`".to_owned());
     }
-    let operand = Template::plain(&fields.take("value").unwrap_or_default(), kind)?;
-    Ok(Expectation { expression: Expression::parse(expression), op, kind, operand })
+    let kind = kind.filter(|_| op.has_operand());
+    let value = if op.has_operand() { fields.take("value").unwrap_or_default() } else { Value::Null };
+    Ok(Expectation { expression: Expression::parse(expression), op, kind, operand: Template::plain(&value, kind)? })
 }
 
 #[cfg(test)]

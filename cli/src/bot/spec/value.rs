@@ -192,11 +192,6 @@ impl Template {
         }
     }
 
-    /// For comparisons that need none.
-    pub(super) const fn nothing() -> Self {
-        Self::Literal(Value::Null)
-    }
-
     pub(super) fn build(&self, storage: &Storage) -> Result<Value, String> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
