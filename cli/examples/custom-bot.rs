@@ -1,4 +1,5 @@
-//! A bot of one's own: it joins a room, says hello and waits until it hears itself.
+//! A bot of one's own: it joins a room, says hello and waits until it hears itself. Ten of them, each once; then the report.
+//! Ctrl-C ends them before.
 //!
 //! `cargo run -p cereus-cli --example custom-bot -- tcp://localhost:3250`
 
@@ -25,7 +26,9 @@ impl Bot for Greeter {
 #[tokio::main]
 async fn main() -> ExitCode {
     let address = std::env::args().nth(1).unwrap_or_else(|| "tcp://localhost:3250".to_owned());
-    match Runner::new(address).instances(10).name("greeter").run(|_| Greeter).await {
+    // Let them play for a while with `duration`.
+    let runner = Runner::new(address).instances(10).name("greeter").max_sleep(Duration::from_millis(100));
+    match runner.run_until(|_| Greeter, tokio::signal::ctrl_c()).await {
         Ok(report) => {
             eprintln!("{report}");
             if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

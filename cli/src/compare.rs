@@ -61,11 +61,14 @@ impl Op {
 
 /// Enough of it to see what is wrong.
 pub(crate) fn shortened(value: &Value) -> String {
+    shortened_text(&value.to_string())
+}
+
+pub(crate) fn shortened_text(text: &str) -> String {
     const LONGEST: usize = 400;
-    let text = value.to_string();
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 

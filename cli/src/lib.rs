@@ -7,6 +7,7 @@ mod compare;
 mod conform;
 mod connect;
 mod failure;
+mod files;
 mod link;
 mod live;
 mod load;
@@ -74,7 +75,7 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("cereus: {failure}");
+            output::tell(&format!("cereus: {failure}"));
             failure.code()
         }
     }

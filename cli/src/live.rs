@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Write};
 
 /// How many values the small plot shows.
-const WIDTH: usize = 60;
+pub(crate) const WIDTH: usize = 60;
 
 /// Lines on stderr that are written over, on a terminal; one after the other elsewhere.
 #[derive(Debug)]
@@ -36,13 +36,15 @@ impl Screen {
 
     pub(crate) fn write(&mut self, text: &str) {
         let mut err = std::io::stderr().lock();
-        // Up to the first line, and away with all that follows.
-        let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
-        // Nobody is there to be told that nobody is there.
-        let _ = write!(err, "{up}{text}");
-        if self.kind == Kind::Terminal {
-            self.lines = text.matches('\n').count();
+        if self.kind != Kind::Terminal {
+            // Nobody is there to be told that nobody is there.
+            let _ = write!(err, "{text}");
+            return;
         }
+        // Up to the first line, and away with all that follows. What is too long for a line is cut off, or there were more lines.
+        let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
+        let _ = write!(err, "{up}\x1b[?7l{text}\x1b[?7h");
+        self.lines = text.matches('\n').count();
     }
 
     /// What was written over is gone: the report follows.

@@ -8,3 +8,8 @@ pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
     written.map_err(|error| Failure::Failed(format!("nobody reads what is printed: {error}")))
 }
+
+/// Tells something beside what is printed: on standard error, and nobody minds when it is not read.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

@@ -341,7 +341,10 @@ fn bodies_in_protobuf() {
     let config = "server:\n  serializer: protobuffer\n  protobuffer:\n    docs: game.room.docs\n    pushinfo:\n      routes:\n        - onMove\n      protos:\n        - game.Moved\n";
     fs::write(folder.join("bot.yaml"), config).unwrap();
     let ran = once(&folder, &format!("--config bot.yaml --host {}", server.place("tcp"))).ended(0, "0 failed");
-    assert!(ran.err.contains("preRun: the function `initializeDb` is not known, and does nothing"), "{ran:#?}");
+    assert!(
+        ran.err.contains("cereus: ./specs/a.json: preRun: the function `initializeDb` is not known, and does nothing"),
+        "{ran:#?}"
+    );
     let types = "--proto game.proto --route-type game.room.join=game.Join,game.Joined --route-type game.room.say=game.Join, --push-type onMove=game.Moved";
     once(&folder, &format!("{types} --host {}", server.address("ws"))).ended(0, "0 failed");
     let types = "--proto game.proto --route-type game.room.join=game.Join,game.Joined";
@@ -360,23 +363,39 @@ fn mistakes_are_told_in_a_line() {
     file("idle.json", "{\"numberOfInstances\": 0, \"sequentialOperations\": []}");
     file("redis.json", "{\"preRun\": {\"function\": \"redis\"}, \"sequentialOperations\": []}");
     file("cluster.yaml", "kubernetes:\n  cpu: 1");
-    file("unknown.yaml", "server:\n  hots: a\n  tsl: b");
+    file("unknown.yaml", "server:\n  hots: a\nbot:\n  x: 1");
+    file("broken.yaml", "server:\n  host: [");
     file("storage.yaml", "storage:\n  type: disk");
     fs::create_dir(folder.join("empty")).unwrap();
+    file(
+        "wrong.json",
+        "{\"expect\": 1, \"sequentialOperations\": [{\"type\": \"request\", \"uri\": \"room.echo\", \"expects\": {\"x\": 1}}]}",
+    );
     let nowhere = server::nowhere();
     for (arguments, code, why) in [
-        (&*format!("--host {host}"), 0, "./specs/a.json: not known, and ignored: `delay`"),
+        (
+            &*format!("--host {host}"),
+            0,
+            "./specs/a.json: ignored, for it means nothing there: `delay` of step 1 (request room.echo)",
+        ),
         (&format!("--host {nowhere}"), 1, "cannot be reached: Connection refused"),
         ("--host localhost", 2, "`localhost` has no port"),
         ("bad.json", 2, "cereus: bad.json: step 1 (reqest a): `reqest` is no type of operation"),
         ("broken.json", 2, "cereus: broken.json: this is no JSON: EOF"),
-        ("redis.json", 2, "preRun: the function redis needs a text as `name`"),
+        (&format!("wrong.json --host {host}"), 0, "`expects` (did you mean `expect`?) of step 1 (request room.echo)"),
+        ("specs", 2, "which server? Say --host ADDRESS"),
+        ("redis.json", 2, "redis.json: preRun: the function redis needs a text as `name`"),
         (&format!("idle.json --host {host}"), 1, "idle.json: it has no instances"),
         ("nothing.json", 2, "nothing.json cannot be read: No such file"),
         ("-d empty", 2, "there is no spec, a file *.json, in empty"),
         ("--config nothing.yaml", 2, "nothing.yaml cannot be read"),
-        ("--config cluster.yaml", 2, "`kubernetes.cpu`: there is nothing for Kubernetes here"),
-        ("--config unknown.yaml", 2, "unknown.yaml: not known: `server.hots`, `server.tsl`"),
+        (&format!("--config cluster.yaml --host {host}"), 0, "cluster.yaml: `kubernetes` is for a cluster"),
+        (
+            &format!("--config unknown.yaml --host {host}"),
+            0,
+            "`server.hots` is not known (did you mean `server.host`?)",
+        ),
+        ("--config broken.yaml", 2, "cereus: broken.yaml: this is no YAML: "),
         ("--config storage.yaml", 2, "storage.type: `disk` is not known"),
         ("--timeout 5", 2, "`5` is no duration: write it as 1m30s or 500ms"),
         ("--handshake {", 2, "this is no handshake"),
@@ -385,7 +404,49 @@ fn mistakes_are_told_in_a_line() {
     ] {
         once(&folder, arguments).ended(code, why);
     }
+    run(command(&folder.join("empty"), "run")).ended(2, "there are no specs in ./specs/: name files or folders");
     run(command(&folder, "run --help")).ended(0, "\"type\": \"loop\", \"times\": 3");
+}
+
+#[test]
+fn what_is_typed_for_pitaya_bot() {
+    let server = server::room();
+    let host = server.address("tcp");
+    let folder = folder(&steps(json!([{ "type": "request", "uri": "room.fail", "args": {} }])));
+    for (arguments, code, why) in [
+        ("-d specs -t local -v 1 -j", 0, "\"runs\":1"),
+        (
+            "--pitaya-bot-type=local --logJSON -v3",
+            0,
+            "bot 0: ./specs/a.json: step 1 (request room.fail): {\"code\":\"ROOM-002\",",
+        ),
+        ("-v3 --strict", 1, "step 1 (request room.fail): FAILED: the server answered with an error: ROOM-002: no"),
+        ("--delete", 0, "--delete does nothing"),
+        ("-t deploy-manager", 2, "there is no `deploy-manager`, for nothing here manages a cluster"),
+        ("-t delete-all", 2, "let a Job of yours run `cereus bot run`"),
+        ("-t lokal", 2, "it can only be `local`"),
+    ] {
+        once(&folder, &format!("{arguments} --host {host}")).ended(code, why);
+    }
+    fs::write(folder.join("history"), "request room.echo {\"n\": 1}\n").unwrap();
+    run(command(&folder, "parseHistory -p history -s specs/a.json")).ended(0, "");
+    once(&folder, &format!("--host {host}")).ended(0, "1 of room.echo: p50 ");
+}
+
+#[test]
+fn pushes_that_nobody_takes_are_dropped_and_counted() {
+    let server = server::room();
+    let say = |text: &str| json!({ "type": "notify", "uri": "room.say", "args": { "text": { "type": "string", "value": text } } });
+    let folder = folder(&steps(json!([
+        { "type": "loop", "times": 9, "operations": [say("again")] }, say("last"),
+        // Its answer comes after the pushes.
+        { "type": "request", "uri": "room.echo" },
+        { "type": "listen", "uri": "onMessage", "expect": { "$response.text": { "type": "string", "value": "last" } } }
+    ])));
+    let host = server.address("tcp");
+    let report = once(&folder, &format!("--host {host} --json --push-buffer 1")).ended(0, "").json();
+    assert_eq!((&report["pushes"], &report["pushes_dropped"]), (&1.into(), &9.into()));
+    once(&folder, &format!("--host {host}")).ended(1, "expected $response.text == \"last\", but it is \"again\"");
 }
 
 #[test]
@@ -414,11 +475,36 @@ impl Bot for Picky {
         let (a, b) = tokio::join!(player.request::<Value>("room.echo", &1), player.request::<Value>("room.fail", &2));
         assert_eq!(a?, 1);
         let error = b.unwrap_err();
-        assert!(matches!(&error, BotError::Request { route, .. } if route == "room.fail"), "{error}");
+        assert_eq!(error.code(), Some("ROOM-002"), "{error}");
         let late = player.push::<Value>("onNothing", Duration::from_millis(1)).await.unwrap_err();
-        assert!(matches!(late, BotError::Push { .. }), "{late}");
+        assert!(matches!(late, BotError::Push { .. }) && late.code().is_none(), "{late}");
+        let number = "x".parse::<u8>().map_err(BotError::other).unwrap_err();
+        assert_eq!(number.to_string(), "invalid digit found in string");
         player.reconnect().await
     }
+}
+
+/// Waits for ever once it has told that it plays.
+struct Waiting(Arc<tokio::sync::Notify>);
+
+impl Bot for Waiting {
+    async fn run(&mut self, player: &mut Player) -> Result<(), BotError> {
+        let _: Value = player.request("room.echo", &1).await?;
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn bots_of_ones_own_can_be_ended() {
+    let server = server::room();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let plays = Arc::new(tokio::sync::Notify::new());
+    let (bots, end) = (Arc::clone(&plays), plays.notified());
+    let report =
+        runtime.block_on(Runner::new(server.address("tcp")).run_until(move |_| Waiting(Arc::clone(&bots)), end));
+    let report = report.unwrap();
+    assert_eq!((report.runs(), report.answers(), report.is_good()), (0, 1, false));
 }
 
 #[test]
@@ -430,7 +516,11 @@ fn bots_of_ones_own_are_counted_the_same() {
     assert_eq!((report.runs(), report.failures(), report.answers(), report.is_good()), (6, 4, 10, false));
     assert_eq!(report.errors(), [("ROOM-002".to_owned(), 2)].into());
     let text = report.to_string();
-    for line in ["1 x bot: the bot panicked\n", "1 x bot: 3 is odd\n", "2 x ROOM-002 (room.fail)\n"] {
+    for line in [
+        "1 x bot: the bot panicked: assertion `left != right` failed: somebody must make a mistake\n",
+        "1 x bot: 3 is odd\n",
+        "2 x ROOM-002 (room.fail)\n",
+    ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
 }

@@ -12,7 +12,10 @@ use crate::failure::Failure;
 pub(crate) enum Command {
     #[command(after_help = EXAMPLES)]
     Run(Box<Run>),
-    #[command(after_help = "Example:\n  cereus bot history ~/.cereus_history > specs/played.json")]
+    #[command(
+        alias = "parseHistory",
+        after_help = "Example:\n  cereus bot history ~/.cereus_history > specs/played.json"
+    )]
     History(History),
 }
 
@@ -36,7 +39,7 @@ A spec is a JSON file:
       {"type": "loop", "times": 3, "operations": [{"type": "delay", "ms": 50}]} ] }
 
 Exit code: 0 all runs went well; 1 a run failed, or there is no server; 2 it was
-asked wrongly."#;
+asked wrongly; 130 it was ended with Ctrl-C, or 143 with SIGTERM, and no run failed."#;
 
 impl Command {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-use super::duration;
+use super::{duration, near::did_you_mean};
 use crate::failure::Failure;
 
 /// What is taken when nothing else is said, if it is there.
@@ -35,8 +35,8 @@ const KEYS: [&str; 21] = [
     "custom.redis.post.script",
 ];
 
-/// What pitaya-bot has for clusters.
-const CLUSTER: [&str; 2] = ["kubernetes.", "manager."];
+/// What pitaya-bot has for its managers of a cluster.
+const CLUSTER: [&str; 2] = ["kubernetes", "manager"];
 
 /// What a file and the environment say.
 #[derive(Debug, Default)]
@@ -50,11 +50,15 @@ struct Setting {
 }
 
 impl Config {
-    /// Reads a file, and what the environment says, which counts more.
-    pub(super) fn read(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+    /// Reads a file, and what the environment says, which counts more. `notes`: what in the file means nothing.
+    pub(super) fn read(
+        file: Option<&Path>,
+        env: impl Fn(&str) -> Option<String>,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, Failure> {
         let usual = Path::new(USUAL);
         let file = file.or_else(|| usual.exists().then_some(usual));
-        let mut config = file.map_or_else(|| Ok(Self::default()), Self::file)?;
+        let mut config = file.map_or_else(|| Ok(Self::default()), |file| Self::file(file, notes))?;
         for key in KEYS {
             let name = format!("PITAYABOT_{}", key.replace('.', "_").to_uppercase());
             if let Some(value) = env(&name).filter(|value| !value.is_empty()) {
@@ -65,36 +69,33 @@ impl Config {
         Ok(config)
     }
 
-    fn file(file: &Path) -> Result<Self, Failure> {
+    fn file(file: &Path, notes: &mut Vec<String>) -> Result<Self, Failure> {
         let name = file.display();
         let text =
             fs::read_to_string(file).map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
-        Self::parse(&text, &name.to_string()).map_err(|why| Failure::Usage(format!("{name}: {why}")))
+        Self::parse(&text, &name.to_string(), notes).map_err(|why| Failure::Usage(format!("{name}: {why}")))
     }
 
-    fn parse(text: &str, file: &str) -> Result<Self, String> {
+    fn parse(text: &str, file: &str, notes: &mut Vec<String>) -> Result<Self, String> {
         let documents = YamlLoader::load_from_str(text).map_err(|error| format!("this is no YAML: {error}"))?;
         let mut found = Vec::new();
         for document in &documents {
             flatten(document, "", &mut found)?;
         }
-        if let Some((key, _)) = found.iter().find(|(key, _)| CLUSTER.iter().any(|part| key.starts_with(part))) {
-            return Err(format!(
-                "`{key}`: there is nothing for Kubernetes here: `cereus bot run` runs all bots in its own process, which a Job \
-                 of yours can start as often as you like. Take this part out of the file"
-            ));
-        }
         let known: BTreeMap<String, &str> = KEYS.iter().map(|key| (key.to_lowercase(), *key)).collect();
-        let unknown: Vec<_> = found.iter().filter(|(key, _)| !known.contains_key(&key.to_lowercase())).collect();
-        if !unknown.is_empty() {
-            let names: Vec<_> = unknown.iter().map(|(key, _)| format!("`{key}`")).collect();
-            return Err(format!("not known: {}", names.join(", ")));
+        let mut settings = BTreeMap::new();
+        for (key, values) in found {
+            let lower = key.to_lowercase();
+            if let Some(name) = known.get(&lower) {
+                settings.insert(lower, Setting { values, from: format!("{file}: {name}") });
+                continue;
+            }
+            let note = format!("{file}: {}, and is ignored", unknown(&key));
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
         }
-        let settings = found.into_iter().map(|(key, values)| {
-            let setting = Setting { values, from: format!("{file}: {}", known[&key.to_lowercase()]) };
-            (key.to_lowercase(), setting)
-        });
-        Ok(Self(settings.collect()))
+        Ok(Self(settings))
     }
 
     fn get(&self, key: &str) -> Option<&Setting> {
@@ -136,6 +137,15 @@ impl Config {
 
     pub(super) fn duration(&self, key: &str) -> Result<Option<Duration>, Failure> {
         self.read_as(key, duration::parse)
+    }
+}
+
+/// What is to be said of a key that means nothing.
+fn unknown(key: &str) -> String {
+    let lower = key.to_lowercase();
+    match CLUSTER.iter().find(|part| lower.starts_with(&format!("{part}."))) {
+        Some(part) => format!("`{part}` is for a cluster, in which nothing of this runs"),
+        None => format!("`{key}` is not known{}", did_you_mean(key, &KEYS)),
     }
 }
 
@@ -193,6 +203,7 @@ mod tests {
             "game: example\nstorage:\n  type: memory\nserver:\n  HOST: \"localhost:3250\"\n  tls: true\n  requesttimeout: 5s\n  \
              handshake: >\n    {}\n  protobuffer:\n    pushinfo:\n      routes:\n        - a.b\n        - c\nprometheus:\n  port: 9191\n",
             "c.yaml",
+            &mut Vec::new(),
         )
         .unwrap();
         assert_eq!((config.text("game"), config.text("server.host")), (Some("example"), Some("localhost:3250")));
@@ -201,7 +212,7 @@ mod tests {
         assert_eq!(config.number("prometheus.port").unwrap(), Some(9191));
         assert_eq!(config.duration("server.requestTimeout").unwrap(), Some(Duration::from_secs(5)));
         assert_eq!(config.list("server.protobuffer.pushinfo.routes"), ["a.b", "c"]);
-        assert!(Config::parse("", "c.yaml").unwrap().0.is_empty());
+        assert!(Config::parse("", "c.yaml", &mut Vec::new()).unwrap().0.is_empty());
     }
 
     #[test]
@@ -212,7 +223,7 @@ mod tests {
             "PITAYABOT_SERVER_TLS" => Some("maybe".to_owned()),
             _ => None,
         };
-        let config = Config::read(None, env).unwrap();
+        let config = Config::read(None, env, &mut Vec::new()).unwrap();
         assert_eq!(config.duration("server.requestTimeout").unwrap(), Some(Duration::from_secs(2)));
         assert_eq!(config.list("server.protobuffer.pushinfo.routes"), ["a", "b"]);
         let error = config.flag("server.tls").unwrap_err().to_string();
@@ -221,18 +232,28 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        for (text, why) in [
-            ("a: [", "this is no YAML: "),
-            ("3", "these are no settings"),
-            ("servr:\n  host: a\nbot:\n  x: 1", "not known: `servr.host`, `bot.x`"),
-            ("kubernetes:\n  cpu: 250m", "`kubernetes.cpu`: there is nothing for Kubernetes here"),
-            ("manager:\n  wait: 1s", "`manager.wait`: there is nothing for Kubernetes here"),
-        ] {
-            let error = Config::parse(text, "c.yaml").unwrap_err();
+        for (text, why) in [("a: [", "this is no YAML: "), ("3", "these are no settings")] {
+            let error = Config::parse(text, "c.yaml", &mut Vec::new()).unwrap_err();
             assert!(error.starts_with(why), "{text}: {error}");
         }
-        let config = Config::parse("server:\n  requestTimeout: 5", "c.yaml").unwrap();
+        let config = Config::parse("server:\n  requestTimeout: 5", "c.yaml", &mut Vec::new()).unwrap();
         let error = config.duration("server.requestTimeout").unwrap_err().to_string();
         assert_eq!(error, "c.yaml: server.requestTimeout: `5` is no duration: write it as 1m30s or 500ms");
+    }
+
+    #[test]
+    fn what_means_nothing_is_ignored_but_told() {
+        let mut notes = Vec::new();
+        let text =
+            "kubernetes:\n  cpu: 250m\n  job:\n    retry: 0\nservr:\n  host: a\nserver:\n  HOTS: b\n  x: c\nunlike: 1";
+        assert!(Config::parse(text, "c.yaml", &mut notes).unwrap().0.is_empty());
+        let expected = [
+            "`kubernetes` is for a cluster, in which nothing of this runs",
+            "`servr.host` is not known (did you mean `server.host`?)",
+            "`server.HOTS` is not known (did you mean `server.host`?)",
+            "`server.x` is not known",
+            "`unlike` is not known",
+        ];
+        assert_eq!(notes, expected.map(|note| format!("c.yaml: {note}, and is ignored")));
     }
 }

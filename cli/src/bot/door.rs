@@ -14,6 +14,9 @@ use crate::{failure::Failure, reach::reach};
 
 type Make = Box<dyn Fn(&str) -> Result<ClientBuilder, Failure> + Send + Sync>;
 
+/// How many hosts are remembered: servers may send bots to ever new ones.
+const MOST_KNOWN: usize = 1000;
+
 /// How bots connect. What is learned by one is known to all: which of its schemes an address without one has, and whom to trust.
 pub(super) struct Door {
     /// Where bots connect by themselves.
@@ -21,6 +24,8 @@ pub(super) struct Door {
     /// What is tried, in this order, for an address without a scheme.
     schemes: &'static [&'static str],
     make: Make,
+    /// How many bytes of pushes wait in each inbox.
+    push_buffer: usize,
     known: Mutex<HashMap<String, ClientBuilder>>,
 }
 
@@ -28,27 +33,32 @@ impl Door {
     pub(super) fn new(
         home: String,
         is_encrypted: bool,
+        push_buffer: usize,
         make: impl Fn(&str) -> Result<ClientBuilder, Failure> + Send + Sync + 'static,
     ) -> Self {
         // As pitaya-bot does.
         let schemes: &[&str] = if is_encrypted { &["wss", "tls"] } else { &["ws", "tcp"] };
-        Self { home, schemes, make: Box::new(make), known: Mutex::default() }
+        Self { home, schemes, make: Box::new(make), push_buffer, known: Mutex::default() }
     }
 
     pub(super) fn home(&self) -> &str {
         &self.home
     }
 
-    /// Connects, and lets pushes go to this inbox.
-    pub(super) async fn enter(&self, host: &str, inbox: &Arc<Inbox>) -> Result<Client, Failure> {
+    /// Connects, and lets pushes go to an inbox of this connection's own: those of an earlier one are not its.
+    pub(super) async fn enter(&self, host: &str) -> Result<(Client, Arc<Inbox>), Failure> {
+        let inbox = Arc::new(Inbox::new(self.push_buffer));
         let known = self.known().get(host).cloned();
         if let Some(builder) = known {
-            return Ok(with_inbox(builder, inbox).connect(Tokio::new()).await?);
+            return Ok((with_inbox(builder, &inbox).connect(Tokio::new()).await?, inbox));
         }
-        let (client, address) = reach(host, self.schemes, |address| Ok(with_inbox(self.make(address)?, inbox))).await?;
+        let make = |address: &str| Ok(with_inbox(self.make(address)?, &inbox));
+        let (client, address) = reach(host, self.schemes, make).await?;
         let builder = self.make(&address)?;
-        self.known().insert(host.to_owned(), builder);
-        Ok(client)
+        if self.known().len() < MOST_KNOWN {
+            self.known().insert(host.to_owned(), builder);
+        }
+        Ok((client, inbox))
     }
 
     fn make(&self, address: &str) -> Result<ClientBuilder, Failure> {
@@ -63,7 +73,7 @@ impl Door {
 
 fn with_inbox(builder: ClientBuilder, inbox: &Arc<Inbox>) -> ClientBuilder {
     let inbox = Arc::clone(inbox);
-    builder.on_any_push(move |push| inbox.put(push))
+    builder.on_any_push(move |push| inbox.put(&push))
 }
 
 impl fmt::Debug for Door {

@@ -1,6 +1,7 @@
 //! What lets bots play, again and again.
 
 use std::{
+    any::Any,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -68,25 +69,33 @@ impl Engine {
         }
     }
 
-    /// One bot after the other, the first one in any case.
+    /// One run after the other, the first one in any case.
     async fn play<B: Bot>(&self, group: &Group, number: u32, bot: &(impl Fn(u32) -> B + Sync)) {
         let random = Random::new(chance());
-        loop {
+        for run in 0_u64.. {
             sleep(self.max_sleep.mul_f64(random.unit())).await;
+            if run > 0 && self.is_over(group) {
+                return;
+            }
             self.stats.begins();
             let result = self.run(number, bot).await;
             self.stats.ran(number, &group.name, result.as_ref().err());
             if result.is_err() {
                 group.failed.store(true, Ordering::Relaxed);
             }
-            let is_stopped = group.stops_on_error && group.failed.load(Ordering::Relaxed);
-            if is_stopped || self.begin.elapsed() >= self.duration {
+            if self.is_over(group) {
                 return;
             }
             if matches!(result, Err(BotError::Connect(_))) {
                 sleep(AFTER_NO_CONNECTION).await;
             }
         }
+    }
+
+    /// Whether nobody begins again.
+    fn is_over(&self, group: &Group) -> bool {
+        let is_stopped = group.stops_on_error && group.failed.load(Ordering::Relaxed);
+        is_stopped || self.begin.elapsed() >= self.duration
     }
 
     /// One run.
@@ -99,6 +108,13 @@ impl Engine {
         // One bot's mistake must not end the others.
         let result = AssertUnwindSafe(play).catch_unwind().await;
         player.disconnect().await;
-        result.unwrap_or_else(|_| Err(BotError::Other("the bot panicked".to_owned())))
+        result.unwrap_or_else(|panic| Err(BotError::Other(told(&*panic))))
     }
+}
+
+/// What somebody said who panicked, in a line.
+fn told(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let line = text.and_then(|text| text.lines().next());
+    line.map_or_else(|| "the bot panicked".to_owned(), |line| format!("the bot panicked: {line}"))
 }

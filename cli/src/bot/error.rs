@@ -1,3 +1,5 @@
+use std::fmt::Display;
+
 use cereus_client::RequestError;
 use thiserror::Error;
 
@@ -38,6 +40,19 @@ pub enum BotError {
 }
 
 impl BotError {
+    /// Some other error: `.map_err(BotError::other)?`. For texts `?` is enough.
+    pub fn other(error: impl Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
+    /// The code, if the server has answered with an error.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Request { error: RequestError::Server(error), .. } => Some(&error.code),
+            _ => None,
+        }
+    }
+
     pub(crate) fn request(route: &str, error: RequestError) -> Self {
         Self::Request { route: route.to_owned(), error }
     }

@@ -6,13 +6,21 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{compare::shortened, failure::Failure, output::print_line};
+use crate::{
+    compare::shortened,
+    failure::Failure,
+    output::{print_line, tell},
+};
 
 /// Make a spec from the requests in the history of a REPL: that of cereus, or of pitaya-cli.
 #[derive(Args, Debug)]
 pub(crate) struct History {
     /// The history, for example ~/.cereus_history or ~/.pitayacli_history.
-    file: PathBuf,
+    #[arg(required_unless_present = "history_path", conflicts_with = "history_path")]
+    file: Option<PathBuf>,
+    /// The same, as pitaya-bot calls it.
+    #[arg(short = 'p', long, value_name = "FILE")]
+    history_path: Option<PathBuf>,
     /// Write the spec to this file and not to standard output.
     #[arg(short, long, value_name = "FILE")]
     spec_output: Option<PathBuf>,
@@ -35,11 +43,12 @@ struct Operation {
 
 impl History {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let name = self.file.display();
-        let text = fs::read(&self.file).map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
+        let file = self.file.or(self.history_path).unwrap_or_default();
+        let name = file.display();
+        let text = fs::read(&file).map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
         let (operations, notes) = parse(&String::from_utf8_lossy(&text));
         for (line, why) in notes {
-            eprintln!("cereus: {name}:{line}: left out: {why}");
+            tell(&format!("cereus: {name}:{line}: left out: {why}"));
         }
         if operations.is_empty() {
             return Err(Failure::Failed(format!("{name}: there is no request in it")));

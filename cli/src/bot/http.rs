@@ -1,6 +1,10 @@
 //! As much of HTTP as Prometheus needs.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,11 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait after a connection could not be accepted, for there may be too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers requests for `/metrics` with this page until it is dropped. Counts how often the page was read.
+/// Answers requests for `/metrics` with this page until it is dropped. Tells when the page was written that was read last.
 pub(super) async fn serve(
     listener: TcpListener,
     page: Arc<dyn Fn() -> String + Send + Sync>,
-    scrapes: watch::Sender<u64>,
+    scrapes: watch::Sender<Option<Instant>>,
 ) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -28,15 +32,16 @@ pub(super) async fn serve(
             continue;
         };
         // Whoever is too slow, or goes, is nobody's concern.
-        if let Ok(Ok(true)) = timeout(PATIENCE, answer(stream, &*page)).await {
-            scrapes.send_modify(|count| *count += 1);
+        if let Ok(Ok(Some(written))) = timeout(PATIENCE, answer(stream, &*page)).await {
+            scrapes.send_replace(Some(written));
         }
     }
 }
 
-/// Whether it was the page that was asked for.
-async fn answer(mut stream: TcpStream, page: &(dyn Fn() -> String + Send + Sync)) -> io::Result<bool> {
-    let Some(line) = read_head(&mut stream).await? else { return Ok(false) };
+/// If it was the page that was asked for: when it was written.
+async fn answer(mut stream: TcpStream, page: &(dyn Fn() -> String + Send + Sync)) -> io::Result<Option<Instant>> {
+    let Some(line) = read_head(&mut stream).await? else { return Ok(None) };
+    let written = Instant::now();
     let mut words = line.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = path.split('?').next().unwrap_or_default();
@@ -52,7 +57,7 @@ async fn answer(mut stream: TcpStream, page: &(dyn Fn() -> String + Send + Sync)
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await?;
-    Ok(status.starts_with("200"))
+    Ok(status.starts_with("200").then_some(written))
 }
 
 /// The first line of a request, once all of its head is there; `None`: it is none, or too long.

@@ -1,7 +1,7 @@
 //! Pushes that wait for whoever listens.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,24 +9,23 @@ use bytes::Bytes;
 use cereus_client::Push;
 use tokio::sync::Notify;
 
-/// How many bytes wait for each route; the latest push waits however long it is.
-const MOST_BYTES: usize = 64 << 10;
-/// How many routes are told apart: a server may make them up.
-const MOST_ROUTES: usize = 256;
-/// What a push counts beside its body.
+/// What a push counts beside its route and its body.
 const PUSH_COST: usize = 64;
 
 /// The pushes of one connection that nobody listened to yet, in the order in which they came. Nobody waits for them to be taken: of
-/// too many the oldest are dropped.
-#[derive(Debug, Default)]
+/// too many the oldest of the route that holds most are dropped, so that one that comes often does not drive out one that is rare.
+#[derive(Debug)]
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
-    routes: HashMap<String, Queue>,
+    /// None is empty.
+    routes: BTreeMap<String, Queue>,
+    bytes: usize,
+    most_bytes: usize,
     dropped: u64,
 }
 
@@ -36,17 +35,16 @@ struct Queue {
     bytes: usize,
 }
 
-impl Queue {
-    fn take(&mut self) -> Option<Bytes> {
-        let body = self.bodies.pop_front()?;
-        self.bytes -= body.len() + PUSH_COST;
-        Some(body)
-    }
-}
-
 impl Inbox {
-    pub(super) fn put(&self, push: Push) {
-        self.lock().put(push.route.to_string(), push.body);
+    /// `most_bytes`: how much waits; the latest push waits however long it is.
+    pub(super) fn new(most_bytes: usize) -> Self {
+        let waiting = Waiting { routes: BTreeMap::new(), bytes: 0, most_bytes, dropped: 0 };
+        Self { waiting: Mutex::new(waiting), changed: Notify::new() }
+    }
+
+    pub(super) fn put(&self, push: &Push) {
+        // A slice of what came would keep all of it.
+        self.lock().put(&push.route.to_string(), Bytes::copy_from_slice(&push.body));
         self.changed.notify_waiters();
     }
 
@@ -57,7 +55,7 @@ impl Inbox {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(body) = self.lock().routes.get_mut(route).and_then(Queue::take) {
+            if let Some(body) = self.lock().take(route) {
                 return body;
             }
             changed.await;
@@ -75,19 +73,38 @@ impl Inbox {
     }
 }
 
+const fn cost(route: &str, body: &Bytes) -> usize {
+    route.len() + body.len() + PUSH_COST
+}
+
 impl Waiting {
-    fn put(&mut self, route: String, body: Bytes) {
-        if self.routes.len() == MOST_ROUTES && !self.routes.contains_key(&route) {
-            self.dropped += 1;
-            return;
+    fn put(&mut self, route: &str, body: Bytes) {
+        let cost = cost(route, &body);
+        while self.bytes > 0 && self.bytes + cost > self.most_bytes {
+            self.drop_oldest();
         }
-        let queue = self.routes.entry(route).or_default();
-        queue.bytes += body.len() + PUSH_COST;
+        let queue = self.routes.entry(route.to_owned()).or_default();
         queue.bodies.push_back(body);
-        while queue.bytes > MOST_BYTES && queue.bodies.len() > 1 {
-            queue.take();
-            self.dropped += 1;
+        queue.bytes += cost;
+        self.bytes += cost;
+    }
+
+    fn take(&mut self, route: &str) -> Option<Bytes> {
+        let queue = self.routes.get_mut(route)?;
+        let body = queue.bodies.pop_front()?;
+        queue.bytes -= cost(route, &body);
+        self.bytes -= cost(route, &body);
+        if queue.bodies.is_empty() {
+            self.routes.remove(route);
         }
+        Some(body)
+    }
+
+    fn drop_oldest(&mut self) {
+        let longest = self.routes.iter().max_by_key(|(_, queue)| queue.bytes);
+        let route = longest.map(|(route, _)| route.clone()).unwrap_or_default();
+        self.take(&route);
+        self.dropped += 1;
     }
 }
 
@@ -96,20 +113,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keeps_the_latest_of_each_route_in_order() {
-        let inbox = Inbox::default();
+    async fn what_is_rare_stays() {
+        let inbox = Inbox::new(1000);
+        inbox.lock().put("rare", "first".into());
         for number in 0..2000 {
-            inbox.lock().put("a".to_owned(), format!("{number:036}").into());
+            inbox.lock().put("a", format!("{number:035}").into());
         }
-        inbox.lock().put("b".to_owned(), "first".into());
-        let kept = (MOST_BYTES / 100) as u64;
+        // 73 bytes, and 100 for each of the others.
+        let kept = 9;
         assert_eq!(inbox.dropped(), 2000 - kept);
-        assert_eq!(inbox.take("a").await, format!("{:036}", 2000 - kept));
-        assert_eq!(inbox.take("a").await, format!("{:036}", 2001 - kept));
-        assert_eq!(inbox.take("b").await, "first");
+        assert_eq!(inbox.take("a").await, format!("{:035}", 2000 - kept));
+        assert_eq!(inbox.take("a").await, format!("{:035}", 2001 - kept));
+        assert_eq!(inbox.take("rare").await, "first");
         for number in 0..1000 {
-            inbox.lock().put(number.to_string(), Bytes::new());
+            inbox.lock().put(&number.to_string(), Bytes::new());
         }
-        assert_eq!(inbox.lock().routes.len(), MOST_ROUTES);
+        assert!(inbox.lock().routes.len() <= 1000 / PUSH_COST);
+        inbox.lock().put("long", vec![0; 2000].into());
+        assert_eq!(inbox.take("long").await.len(), 2000);
+        let waiting = inbox.lock();
+        assert_eq!((waiting.routes.len(), waiting.bytes), (0, 0));
     }
 }

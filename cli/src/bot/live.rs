@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::stats::Sample;
 use crate::{
-    live::{Kind, Screen, bar, errors, plot},
+    live::{Kind, Screen, WIDTH, bar, errors, plot},
     measure::{count, millis},
 };
 
@@ -29,6 +29,10 @@ impl Live {
         let seconds = at.saturating_sub(before.0).as_secs_f64().max(1e-9);
         let rate = answered.saturating_sub(before.1) as f64 / seconds;
         self.before = (at, answered);
+        // No more are shown.
+        if self.rates.len() == WIDTH {
+            self.rates.remove(0);
+        }
         self.rates.push(rate);
         let Sample { runs, failed, .. } = total;
         let (all, rate) = (total.all(), count(rate));

@@ -8,7 +8,9 @@ use clap::Args;
 use super::{
     config::Config,
     duration,
-    spec::{Found, Hooks, RedisPlace, Spec, read_all},
+    familiar::Familiar,
+    runner::PUSH_BUFFER,
+    spec::{Hooks, RedisPlace, Spec, read_all},
 };
 use crate::{
     connect::{Connect, Trust, header},
@@ -60,11 +62,14 @@ pub(crate) struct Run {
     #[arg(long)]
     strict: bool,
     /// Print the report as JSON.
-    #[arg(long)]
+    #[arg(short, long, alias = "logJSON")]
     pub(super) json: bool,
     /// Show nothing while it runs.
     #[arg(short, long)]
     pub(super) quiet: bool,
+    /// How many bytes of pushes each bot keeps that nobody listened to yet. Of too many the oldest are dropped.
+    #[arg(long, value_name = "BYTES", default_value_t = PUSH_BUFFER)]
+    push_buffer: usize,
     #[command(flatten)]
     server: Server,
     #[command(flatten)]
@@ -73,6 +78,8 @@ pub(crate) struct Run {
     protobuf: protobuf::Options,
     #[command(flatten)]
     types: Types,
+    #[command(flatten)]
+    pub(super) familiar: Familiar,
 }
 
 #[derive(Args, Debug)]
@@ -157,6 +164,7 @@ pub(super) struct Settings {
     pub(super) docs: Option<(String, Option<String>)>,
     pub(super) max_sleep: Duration,
     pub(super) stops_on_error: bool,
+    pub(super) push_buffer: usize,
     pub(super) is_strict: bool,
     pub(super) hooks: (RedisPlace, RedisPlace),
     pub(super) game: String,
@@ -165,15 +173,20 @@ pub(super) struct Settings {
 
 impl Run {
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
-        let config = Config::read(self.config.as_deref(), |name| env::var(name).ok())?;
+        let mut notes = Vec::new();
+        let config = Config::read(self.config.as_deref(), |name| env::var(name).ok(), &mut notes)?;
         if let Some(storage) = config.text("storage.type").filter(|storage| *storage != "memory") {
             return Err(Failure::Usage(format!("storage.type: `{storage}` is not known: there is only memory")));
         }
-        let Found { specs, mut notes } = read_all(&self.places())?;
-        for (when, hook) in specs.iter().flat_map(Spec::hooks) {
-            notes.extend(Hooks::check(when, hook)?);
+        if self.familiar.delete {
+            notes.push(
+                "--delete does nothing: bots run in this process, and nothing of them is in a cluster".to_owned(),
+            );
         }
-        notes.dedup();
+        let specs = read_all(&self.places()?, &mut notes)?;
+        for spec in &specs {
+            notes.extend(Hooks::check(spec)?);
+        }
         let specs = self.with_instances(specs, &config, &mut notes)?;
         let connect = self.connect(&config)?;
         let told = config.read_as("server.handshake", handshake)?;
@@ -183,7 +196,7 @@ impl Run {
         Ok(Settings {
             specs,
             notes,
-            host: self.server.host.as_deref().or_else(|| config.text("server.host")).unwrap_or("localhost").to_owned(),
+            host: self.host(&config)?,
             is_encrypted: self.server.tls || config.flag("server.tls")?,
             handshake: filled(self.server.handshake.clone().or(told), &connect),
             connect,
@@ -194,6 +207,7 @@ impl Run {
                 None => config.duration("bot.operation.maxSleep")?.unwrap_or(Duration::from_millis(500)),
             },
             stops_on_error: self.stop_on_error || config.flag("bot.operation.stopOnError")?,
+            push_buffer: self.push_buffer,
             is_strict: self.strict,
             hooks: (redis(&config, "pre")?, redis(&config, "post")?),
             game: config.text("game").unwrap_or_default().to_owned(),
@@ -201,9 +215,20 @@ impl Run {
         })
     }
 
-    fn places(&self) -> Vec<PathBuf> {
+    fn host(&self, config: &Config) -> Result<String, Failure> {
+        let host = self.server.host.as_deref().or_else(|| config.text("server.host"));
+        let missing = "which server? Say --host ADDRESS, or server.host in the configuration";
+        host.map(str::to_owned).ok_or_else(|| Failure::usage(missing))
+    }
+
+    fn places(&self) -> Result<Vec<PathBuf>, Failure> {
         let places: Vec<PathBuf> = self.dir.iter().chain(&self.specs).cloned().collect();
-        if places.is_empty() { vec![SPECS.into()] } else { places }
+        if !places.is_empty() {
+            return Ok(places);
+        }
+        let usual = PathBuf::from(SPECS);
+        let missing = format!("there are no specs in {SPECS}: name files or folders. --help shows a spec");
+        if usual.is_dir() { Ok(vec![usual]) } else { Err(Failure::Usage(missing)) }
     }
 
     /// pitaya-bot's parallelism is that of the jobs it makes of each spec.

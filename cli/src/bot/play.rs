@@ -3,6 +3,7 @@
 use std::{
     io::IsTerminal,
     net::Ipv4Addr,
+    pin::{Pin, pin},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,6 +21,7 @@ use super::{
     door::Door,
     engine::{Engine, Group},
     http,
+    interrupt::interrupted,
     live::Live,
     metrics::render,
     options::{Run, Settings},
@@ -28,8 +30,9 @@ use super::{
 };
 use crate::{
     failure::Failure,
+    files::allow_connections,
     live::Screen,
-    output::print_line,
+    output::{print_line, tell},
     protobuf::{Learned, learn},
 };
 
@@ -40,31 +43,47 @@ impl Run {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let mut settings = self.settings()?;
         for note in settings.notes.drain(..) {
-            eprintln!("cereus: {note}");
+            tell(&format!("cereus: {note}"));
         }
         crate::block_on(self.play(settings))
     }
 
     async fn play(self, settings: Settings) -> Result<ExitCode, Failure> {
+        let mut interrupted = pin!(interrupted());
+        let bots = settings.specs.iter().map(|(_, instances)| u64::from(*instances)).sum();
+        if let Some(why) = allow_connections(bots) {
+            tell(&format!("cereus: {why}"));
+        }
         let engine = Arc::new(self.engine(&settings));
         let metrics = Metrics::serve(&settings, &engine.stats).await?;
-        let world = Arc::new(world(&settings, &engine).await?);
+        let world = Arc::new(world(&settings, self.familiar.verbose > 2, &engine).await?);
         // What came before was not play.
         let engine = Arc::new(Engine { begin: Instant::now(), ..Engine::clone(&engine) });
         let tasks = start(settings, &engine, &world);
-        let screen = Screen::new(self.quiet, std::io::stderr().is_terminal());
-        watch(&engine, tasks, Live::new(screen, self.duration)).await;
+        let screen = Screen::new(self.is_quiet(), std::io::stderr().is_terminal());
+        let live = Live::new(screen, self.duration);
+        let mut ended = watch(&engine, tasks, live, interrupted.as_mut()).await;
         let report = engine.report();
         self.tell(&report)?;
-        if let Some(metrics) = metrics {
-            metrics.wait(self.metrics.metrics_wait).await;
+        if let (Some(metrics), None) = (metrics, ended) {
+            ended = metrics.wait(self.metrics.metrics_wait, interrupted).await;
         }
-        Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        Ok(match ended {
+            _ if report.failures() > 0 => ExitCode::from(1),
+            Some(code) => ExitCode::from(code),
+            None if report.is_good() => ExitCode::SUCCESS,
+            None => ExitCode::from(1),
+        })
+    }
+
+    /// Whether nothing is drawn while it runs: neither is it where each step is told.
+    const fn is_quiet(&self) -> bool {
+        self.quiet || self.familiar.verbose != 2
     }
 
     fn engine(&self, settings: &Settings) -> Engine {
         let (connect, handshake) = (settings.connect.clone(), settings.handshake.clone());
-        let door = Door::new(settings.host.clone(), settings.is_encrypted, move |address| {
+        let door = Door::new(settings.host.clone(), settings.is_encrypted, settings.push_buffer, move |address| {
             connect.client_as(address, handshake.clone())
         });
         Engine {
@@ -82,7 +101,7 @@ impl Run {
 }
 
 /// Connects once, so that a server that is not there is told at once and not by each bot, and learns what types it has.
-async fn world(settings: &Settings, engine: &Engine) -> Result<World, Failure> {
+async fn world(settings: &Settings, is_told: bool, engine: &Engine) -> Result<World, Failure> {
     let player = Player::new(0, Arc::clone(&engine.door), Arc::clone(&engine.stats));
     player.arrive().await?;
     let mut schema = settings.schema.clone();
@@ -91,7 +110,7 @@ async fn world(settings: &Settings, engine: &Engine) -> Result<World, Failure> {
         let Learned { schema: learned, warnings } =
             learn(&client, docs, descriptors.as_deref(), schema, settings.connect.timeout).await?;
         for warning in warnings {
-            eprintln!("cereus: {warning}");
+            tell(&format!("cereus: {warning}"));
         }
         *schema = learned;
     }
@@ -100,6 +119,7 @@ async fn world(settings: &Settings, engine: &Engine) -> Result<World, Failure> {
     Ok(World {
         schema,
         is_strict: settings.is_strict,
+        is_told,
         timeout: settings.connect.timeout,
         hooks: Hooks::new(before, after),
     })
@@ -118,22 +138,33 @@ fn start(settings: Settings, engine: &Arc<Engine>, world: &Arc<World>) -> JoinSe
     tasks
 }
 
-/// Shows what happens until all have played, or somebody has had enough.
-async fn watch(engine: &Engine, mut tasks: JoinSet<()>, mut live: Live) {
+/// Shows what happens until all have played, or somebody has had enough: then it gives back the exit code for that.
+async fn watch(
+    engine: &Engine,
+    mut tasks: JoinSet<()>,
+    mut live: Live,
+    mut interrupted: Pin<&mut impl Future<Output = u8>>,
+) -> Option<u8> {
     let mut tick = interval_at((engine.begin + TICK).into(), TICK);
-    loop {
+    let ended = loop {
         tokio::select! {
-            next = tasks.join_next() => if next.is_none() { break },
+            next = tasks.join_next() => if next.is_none() { break None },
             _ = tick.tick() => live.show(engine.begin.elapsed(), &engine.stats.total(), engine.stats.playing()),
-            _ = tokio::signal::ctrl_c() => break,
+            code = &mut interrupted => break Some(code),
         }
-    }
+    };
     live.end();
+    if ended.is_some() {
+        let playing = engine.stats.playing();
+        tell(&format!("cereus: interrupted; what {playing} bots were doing is not in the report"));
+    }
+    ended
 }
 
 /// The page for Prometheus.
 struct Metrics {
-    scrapes: watch::Receiver<u64>,
+    /// When the page was written that was read last.
+    scrapes: watch::Receiver<Option<Instant>>,
     _serving: JoinSet<()>,
 }
 
@@ -143,23 +174,27 @@ impl Metrics {
         let cannot = |error| Failure::Usage(format!("there can be no metrics at port {port}: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.map_err(cannot)?;
         let port = listener.local_addr().map_err(cannot)?.port();
-        eprintln!("cereus: metrics are at http://localhost:{port}/metrics");
+        tell(&format!("cereus: metrics are at http://localhost:{port}/metrics"));
         let (stats, game) = (Arc::clone(stats), settings.game.clone());
-        let (sender, scrapes) = watch::channel(0);
+        let (sender, scrapes) = watch::channel(None);
         let mut serving = JoinSet::new();
         serving.spawn(http::serve(listener, Arc::new(move || render(&stats.total(), &game)), sender));
         Ok(Some(Self { scrapes, _serving: serving }))
     }
 
-    /// Waits until the last counts were read.
-    async fn wait(mut self, longest: Duration) {
-        self.scrapes.mark_unchanged();
-        eprintln!("cereus: waiting for Prometheus to read the metrics, {longest:?} at most");
+    /// Waits until the last counts were read, or somebody has had enough.
+    async fn wait(mut self, longest: Duration, interrupted: Pin<&mut impl Future<Output = u8>>) -> Option<u8> {
+        let end = Instant::now();
+        tell(&format!("cereus: waiting for Prometheus to read the metrics, {longest:?} at most"));
+        let read = self.scrapes.wait_for(|written| written.is_some_and(|written| written >= end));
         tokio::select! {
-            scraped = timeout(longest, self.scrapes.changed()) => if scraped.is_err() {
-                eprintln!("cereus: nobody has read the metrics");
-            },
-            _ = tokio::signal::ctrl_c() => {}
+            read = timeout(longest, read) => {
+                if read.is_err() {
+                    tell("cereus: nobody has read the metrics");
+                }
+                None
+            }
+            code = interrupted => Some(code),
         }
     }
 }

@@ -75,9 +75,7 @@ impl Player {
     /// Connects where it is to be.
     pub(super) async fn arrive(&self) -> Result<(), Failure> {
         let host = self.state().host.clone();
-        // Pushes of an earlier connection are not this one's.
-        let inbox = Arc::default();
-        let client = self.door.enter(&host, &inbox).await?;
+        let (client, inbox) = self.door.enter(&host).await?;
         self.state().connection = Some(Connection { client, inbox });
         Ok(())
     }
@@ -95,8 +93,9 @@ impl Player {
     /// Leaves the server once what was sent is on its way.
     pub async fn disconnect(&self) {
         let connection = self.state().connection.take();
-        if let Some(connection) = connection {
-            connection.client.close().await;
+        if let Some(Connection { client, inbox }) = connection {
+            client.close().await;
+            self.stats.dropped(self.number, inbox.dropped());
         }
     }
 

@@ -48,7 +48,7 @@ impl Report {
 
     /// All of it for programs. Latencies are in microseconds.
     pub fn json(&self) -> Value {
-        let Sample { runs, failed, routes, notifies, pushes, failures } = &self.total;
+        let Sample { runs, failed, routes, notifies, pushes, dropped, failures } = &self.total;
         let routes = routes.iter().map(|(route, asked)| {
             let latency = quantiles(&asked.latency);
             json!({
@@ -66,6 +66,7 @@ impl Report {
             "answered": self.total.answered(),
             "notifies": notifies,
             "pushes": pushes,
+            "pushes_dropped": dropped,
             "latency_us": quantiles(&self.total.all()),
             "routes": routes.collect::<Vec<_>>(),
             "errors": self.total.errors(),
@@ -76,11 +77,14 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sample { runs, failed, routes, notifies, pushes, failures } = &self.total;
+        let Sample { runs, failed, routes, notifies, pushes, dropped, failures } = &self.total;
         let (all, seconds) = (self.total.all(), self.took.as_secs_f64());
         writeln!(f, "runs       {runs}, {failed} failed, in {seconds:.1} s")?;
         let rate = count(all.len() as f64 / seconds.max(1e-9));
         writeln!(f, "answers    {}, {rate} per second; {notifies} notifies, {pushes} pushes taken", all.len())?;
+        if *dropped > 0 {
+            writeln!(f, "dropped    {dropped} pushes, the oldest of those that nobody listened to")?;
+        }
         if !all.is_empty() {
             writeln!(f, "latency    {}", line(&all))?;
         }

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    future::pending,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +14,10 @@ use super::{
     engine::{Engine, Group},
     stats::Stats,
 };
+use crate::files::allow_connections;
+
+/// How many bytes of pushes wait for each bot when nothing else is said.
+pub(super) const PUSH_BUFFER: usize = 64 << 10;
 
 type Settings = Arc<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>;
 
@@ -25,6 +30,7 @@ pub struct Runner {
     duration: Duration,
     max_sleep: Duration,
     stops_on_error: bool,
+    push_buffer: usize,
     settings: Settings,
 }
 
@@ -40,6 +46,7 @@ impl Runner {
             duration: Duration::ZERO,
             max_sleep: Duration::ZERO,
             stops_on_error: false,
+            push_buffer: PUSH_BUFFER,
             settings: Arc::new(|builder| builder),
         }
     }
@@ -50,7 +57,9 @@ impl Runner {
         self
     }
 
-    /// How many play at once. Default: 1.
+    /// How many play at once, each in a task of its own. Default: 1.
+    ///
+    /// Each has a connection, so the process is allowed to have as many files open as that needs, where the system permits it.
     pub const fn instances(mut self, instances: u32) -> Self {
         self.instances = instances;
         self
@@ -74,6 +83,13 @@ impl Runner {
         self
     }
 
+    /// How many bytes of pushes each bot keeps that it has not asked for yet, their routes and a little for each included. When
+    /// there are more, the oldest of the route that holds most are dropped, and counted. Default: 64 KiB.
+    pub const fn push_buffer(mut self, bytes: usize) -> Self {
+        self.push_buffer = bytes;
+        self
+    }
+
     /// Who the clients are, whom they trust, and how long they wait.
     pub fn client(mut self, settings: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
         self.settings = Arc::new(settings);
@@ -89,8 +105,23 @@ impl Runner {
         self,
         bot: impl Fn(u32) -> B + Send + Sync + 'static,
     ) -> Result<Report, BotError> {
+        self.run_until(bot, pending::<()>()).await
+    }
+
+    /// The same, but when `end` is ready all bots end where they are, and the report is of the runs until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_until<B: Bot + 'static>(
+        self,
+        bot: impl Fn(u32) -> B + Send + Sync + 'static,
+        end: impl Future,
+    ) -> Result<Report, BotError> {
+        // Who may not have so many is told when there is no connection.
+        let _ = allow_connections(self.instances.into());
         let settings = self.settings;
-        let door = Door::new(self.address, false, move |address| {
+        let door = Door::new(self.address, false, self.push_buffer, move |address| {
             Ok(settings(Client::builder(address).reconnect(Reconnect::never())))
         });
         let engine = Arc::new(Engine {
@@ -104,7 +135,11 @@ impl Runner {
         let group = Group::new(self.name, 0, self.instances, self.stops_on_error);
         let mut tasks = JoinSet::new();
         engine.start(group, &mut tasks, bot);
-        while tasks.join_next().await.is_some() {}
+        let all = async { while tasks.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all => {}
+            _ = end => {}
+        }
         Ok(engine.report())
     }
 }

@@ -21,6 +21,10 @@ const PLACES: usize = 16;
 const MOST_FAILURES: usize = 200;
 /// Where the others are counted.
 const OTHERS: &str = "at other places";
+/// How many codes of errors are told apart for each route: a server may make them up.
+const MOST_CODES: usize = 100;
+/// What the others are counted as.
+const OTHER_CODES: &str = "other codes";
 
 /// All counts, and how many bots play.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(super) struct Sample {
     pub(super) routes: BTreeMap<String, Asked>,
     pub(super) notifies: u64,
     pub(super) pushes: u64,
+    /// Pushes that nobody listened to, and for which there was no room.
+    pub(super) dropped: u64,
     /// By the place where they failed.
     pub(super) failures: BTreeMap<String, Failed>,
 }
@@ -75,13 +81,19 @@ fn at<'a, V: Default>(map: &'a mut BTreeMap<String, V>, key: &str) -> &'a mut V 
     map.get_mut(key).unwrap_or_else(|| unreachable!("it was just put there"))
 }
 
+/// Counts an error, or several of the same code.
+fn add_errors(errors: &mut BTreeMap<String, u64>, code: &str, count: u64) {
+    let is_full = errors.len() >= MOST_CODES && !errors.contains_key(code);
+    *at(errors, if is_full { OTHER_CODES } else { code }) += count;
+}
+
 impl Sum for Asked {
     fn add(&mut self, other: &Self) {
         // It grows as it needs to.
         let _ = self.latency.add(&other.latency);
         self.sum += other.sum;
-        other.errors.iter().for_each(|(code, count)| *at(&mut self.errors, code) += count);
-        other.unanswered.iter().for_each(|(code, count)| *at(&mut self.unanswered, code) += count);
+        other.errors.iter().for_each(|(code, count)| add_errors(&mut self.errors, code, *count));
+        other.unanswered.iter().for_each(|(code, count)| add_errors(&mut self.unanswered, code, *count));
     }
 
     fn clear(&mut self) {
@@ -98,6 +110,7 @@ impl Sum for Sample {
         self.failed += other.failed;
         self.notifies += other.notifies;
         self.pushes += other.pushes;
+        self.dropped += other.dropped;
         other.routes.iter().for_each(|(route, asked)| at(&mut self.routes, route).add(asked));
         for (place, failed) in &other.failures {
             self.add_failure(place, failed.count, &failed.example);
@@ -183,7 +196,7 @@ impl Stats {
             if let Some(error) = error {
                 let is_answer = matches!(error, RequestError::Server(_));
                 let errors = if is_answer { &mut asked.errors } else { &mut asked.unanswered };
-                *at(errors, error_code(error)) += 1;
+                add_errors(errors, error_code(error), 1);
                 if !is_answer {
                     return;
                 }
@@ -200,6 +213,12 @@ impl Stats {
 
     pub(super) fn pushed(&self, bot: u32) {
         self.write(bot, |sample| sample.pushes += 1);
+    }
+
+    pub(super) fn dropped(&self, bot: u32, count: u64) {
+        if count > 0 {
+            self.write(bot, |sample| sample.dropped += count);
+        }
     }
 
     fn write(&self, bot: u32, write: impl FnOnce(&mut Sample)) {

@@ -1,4 +1,5 @@
 //! The command in a terminal of its own. Nothing here waits for a time: only for what is to be seen, with a deadline.
+#![allow(dead_code)] // Every test that includes this file uses a part of it.
 
 use std::{
     io::{Read, Write},
@@ -42,11 +43,16 @@ impl Terminal {
     }
 
     pub(crate) fn start_with(arguments: &[&str], folder: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::command(&[&["repl"], arguments].concat(), folder, environment)
+    }
+
+    /// `cereus` with these arguments, in this folder.
+    pub(crate) fn command(arguments: &[&str], folder: &Path, environment: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: 50, cols: 150, ..PtySize::default() };
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cereus"));
-        command.arg("repl");
         command.args(arguments);
+        command.cwd(folder);
         command.env("CEREUS_HISTORY", folder.join("history"));
         command.env("TERM", "xterm");
         command.env_remove("NO_COLOR");

@@ -23,6 +23,12 @@ impl Expression {
     /// What is there. A value without parts is also what its own parts are taken for, as pitaya-bot's specs may rely on.
     pub(super) fn find<'a>(&self, answer: &'a Value) -> Result<&'a Value, String> {
         self.walk(answer, true)
+            .map_err(|why| if self.looks_wrong() { format!("{why} (a path begins with $response)") } else { why })
+    }
+
+    /// Whether somebody meant more than the name of a member.
+    fn looks_wrong(&self) -> bool {
+        !self.text.starts_with("$response") && self.text.contains(['$', '.', '['])
     }
 
     /// Whether there is something, exactly there.
@@ -102,6 +108,7 @@ mod tests {
             ("$response.code.more.and", Err("\"200\" has no `more`")),
             ("$response.missing", Err("there is no `missing`")),
             ("missing", Err("there is no `missing`")),
+            ("response.code", Err("there is no `response.code` (a path begins with $response)")),
             ("$response[\"a.b c\"].items[2]", Err("there is no item 2, but only 2")),
             ("$response[\"a.b c\"].items.first", Err("`first` must be a number, the index of an item")),
         ] {

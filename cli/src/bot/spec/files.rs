@@ -8,15 +8,9 @@ use std::{
 use super::{Spec, read::Reader};
 use crate::failure::Failure;
 
-/// All specs of a run, and what is to be said about them.
-#[derive(Debug, Default)]
-pub(in crate::bot) struct Found {
-    pub(in crate::bot) specs: Vec<Spec>,
-    pub(in crate::bot) notes: Vec<String>,
-}
-
-/// Reads these files, and all in these folders whose name ends with `.json`, in the order of their names.
-pub(in crate::bot) fn read_all(places: &[PathBuf]) -> Result<Found, Failure> {
+/// Reads these files, and all in these folders whose name ends with `.json`, in the order of their names. `notes`: what is to be
+/// said about them.
+pub(in crate::bot) fn read_all(places: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Spec>, Failure> {
     let mut files = Vec::new();
     for place in places {
         let cannot = |error| Failure::Usage(format!("{} cannot be read: {error}", place.display()));
@@ -26,21 +20,21 @@ pub(in crate::bot) fn read_all(places: &[PathBuf]) -> Result<Found, Failure> {
             files.push(place.clone());
         }
     }
-    let mut found = Found::default();
+    let mut specs = Vec::new();
     for file in files {
         let name = file.display().to_string();
         let text =
             fs::read_to_string(&file).map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
         let mut reader = Reader::new(&name);
         let spec = reader.spec(&text).map_err(|why| Failure::Usage(format!("{name}: {why}")))?;
-        found.notes.extend(reader.note());
-        found.specs.push(spec);
+        notes.extend(reader.note());
+        specs.push(spec);
     }
-    if found.specs.is_empty() {
+    if specs.is_empty() {
         let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
         return Err(Failure::Usage(format!("there is no spec, a file *.json, in {}", places.join(", "))));
     }
-    Ok(found)
+    Ok(specs)
 }
 
 /// As pitaya-bot does: no hidden files, no folders that begin with two dots (Kubernetes makes such), no links to folders.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Hook;
+use super::{Hook, Spec};
 use crate::failure::Failure;
 
 /// How to reach one Redis.
@@ -38,29 +38,37 @@ impl Hooks {
         Self {}
     }
 
-    /// What can be seen before anything runs. The text is about a function that is not known: as in pitaya-bot it does nothing.
-    pub(in crate::bot) fn check(when: &str, hook: &Hook) -> Result<Option<String>, Failure> {
-        match &*hook.function {
-            "redis" if cfg!(feature = "redis") => {
-                let name = hook.args.get("name").and_then(Value::as_str).unwrap_or_default();
-                let is_known = hook.args.get("failEmpty").is_none_or(Value::is_boolean);
-                match (name.is_empty(), is_known) {
-                    (true, _) => Err(Failure::usage(format!("{when}: the function redis needs a text as `name`"))),
-                    (_, false) => Err(Failure::usage(format!("{when}: `failEmpty` is true or false"))),
-                    _ => Ok(None),
+    /// What can be seen before anything runs. The texts are about functions that are not known: as in pitaya-bot they do nothing.
+    pub(in crate::bot) fn check(spec: &Spec) -> Result<Vec<String>, Failure> {
+        let mut notes = Vec::new();
+        for (when, hook) in spec.hooks() {
+            let wrong = match &*hook.function {
+                "redis" if !cfg!(feature = "redis") => "this command was built without the feature `redis`",
+                "redis" if hook.args.get("name").and_then(Value::as_str).is_none_or(str::is_empty) => {
+                    "the function redis needs a text as `name` in `args`"
                 }
-            }
-            "redis" => Err(Failure::usage(format!("{when}: this command was built without the feature `redis`"))),
-            function => Ok(Some(format!("{when}: the function `{function}` is not known, and does nothing"))),
+                "redis" if !hook.args.get("failEmpty").is_none_or(Value::is_boolean) => "`failEmpty` is true or false",
+                "redis" => continue,
+                function => {
+                    notes.push(format!(
+                        "{}: {when}: the function `{function}` is not known, and does nothing",
+                        spec.file
+                    ));
+                    continue;
+                }
+            };
+            return Err(Failure::usage(format!("{}: {when}: {wrong}", spec.file)));
         }
+        Ok(notes)
     }
 
     /// What a bot begins with.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "there is no Redis"))]
     pub(super) async fn before(&self, hook: &Hook) -> Result<Map<String, Value>, String> {
         #[cfg(feature = "redis")]
         if let Some(name) = redis_name(hook) {
             let fails_empty = hook.args.get("failEmpty").and_then(Value::as_bool).unwrap_or_default();
-            return match self.before.run(name, None).await? {
+            return match self.before.take(name).await? {
                 Some(state) => {
                     serde_json::from_str(&state).map_err(|error| format!("the state is no JSON object: {error}"))
                 }
@@ -73,10 +81,11 @@ impl Hooks {
     }
 
     /// Where what a bot has stored goes.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "there is no Redis"))]
     pub(super) async fn after(&self, hook: &Hook, stored: Map<String, Value>) -> Result<(), String> {
         #[cfg(feature = "redis")]
         if let Some(name) = redis_name(hook) {
-            return self.after.run(name, Some(Value::Object(stored).to_string())).await.map(|_| ());
+            return self.after.put(name, Value::Object(stored).to_string()).await;
         }
         let _ = (hook, stored);
         Ok(())

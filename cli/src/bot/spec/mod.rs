@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use self::{check::Check, value::Template};
 pub(super) use self::{
-    files::{Found, read_all},
+    files::read_all,
     hooks::{Hooks, RedisPlace},
     perform::{SpecBot, World},
 };
@@ -35,8 +35,8 @@ pub(super) struct Spec {
 
 /// What is done before or after the operations of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Hook {
-    pub(super) function: String,
+struct Hook {
+    function: String,
     args: Map<String, Value>,
 }
 
@@ -81,7 +81,7 @@ enum Action {
 
 impl Spec {
     /// What is done before and after, in this order.
-    pub(super) fn hooks(&self) -> impl Iterator<Item = (&'static str, &Hook)> {
+    fn hooks(&self) -> impl Iterator<Item = (&'static str, &Hook)> {
         let named = |name| move |hook| (name, hook);
         self.pre.iter().map(named("preRun")).chain(self.post.iter().map(named("postRun")))
     }

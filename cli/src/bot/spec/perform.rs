@@ -11,7 +11,8 @@ use tokio::time::sleep;
 use super::{Action, Check, Hook, Hooks, Operation, Spec, Template, value::Storage};
 use crate::{
     bot::{Bot, BotError, Player},
-    compare::shortened,
+    compare::{shortened, shortened_text},
+    output::tell,
     protobuf::{Schema, read_error},
 };
 
@@ -22,6 +23,8 @@ pub(in crate::bot) struct World {
     pub(in crate::bot) schema: Option<Schema>,
     /// An answer that is an error fails its step.
     pub(in crate::bot) is_strict: bool,
+    /// Each step is told, and what came.
+    pub(in crate::bot) is_told: bool,
     /// How long a push may take when the step does not say.
     pub(in crate::bot) timeout: Duration,
     pub(in crate::bot) hooks: Hooks,
@@ -49,13 +52,6 @@ impl Bot for SpecBot {
         }
         Ok(())
     }
-}
-
-/// What came, as expectations see it.
-struct Answer {
-    body: Value,
-    /// What the server said is wrong.
-    error: Option<String>,
 }
 
 impl SpecBot {
@@ -86,54 +82,69 @@ impl SpecBot {
             Action::Loop { times, operations } => {
                 for _ in 0..*times {
                     self.perform(player, operations).await?;
+                    // Not all steps wait for something, so others may never have a turn.
+                    tokio::task::yield_now().await;
                 }
                 return Ok(());
             }
-            action => self.act(player, action).await,
+            action => {
+                let done = self.act(player, action).await;
+                self.tell(player, &operation.place, done.as_ref());
+                done.map(drop)
+            }
         }
         .map_err(|reason| BotError::Step { step: operation.place.clone(), reason })
     }
 
-    async fn act(&self, player: &Player, action: &Action) -> Result<(), String> {
+    fn tell(&self, player: &Player, place: &str, done: Result<&Bytes, &String>) {
+        if !self.world.is_told {
+            return;
+        }
+        let told = match done {
+            Ok(came) if came.is_empty() => "done".to_owned(),
+            Ok(came) => shown(came),
+            Err(why) => format!("FAILED: {why}"),
+        };
+        tell(&format!("bot {}: {place}: {told}", player.number()));
+    }
+
+    /// Gives back what came, if something did.
+    async fn act(&self, player: &Player, action: &Action) -> Result<Bytes, String> {
         match action {
             Action::Request { route, args, timeout, check } => {
                 let body = self.encode(route, args)?;
                 let answer = player.ask(route, body, *timeout).await.map_err(told)?;
-                self.take_answer(route, answer, check)
+                return self.take_answer(route, answer, check);
             }
             Action::Notify { route, args } => {
                 player.notify_raw(route, self.encode(route, args)?).map_err(told)?;
-                // Nothing is waited for, so a loop of these would let nobody else have a turn, the connection included.
+                // The connection has a turn, or a list of these would fill it.
                 tokio::task::yield_now().await;
-                Ok(())
             }
             Action::Listen { route, timeout, check } => {
                 let push = player.push_raw(route, timeout.unwrap_or(self.world.timeout)).await.map_err(told)?;
-                if check.is_empty() { Ok(()) } else { check.apply(&self.read_push(route, &push)?, &self.storage) }
+                if !check.is_empty() {
+                    check.apply(&self.read_push(route, &push)?, &self.storage)?;
+                }
+                return Ok(push);
             }
-            Action::Connect { host } => match host.as_ref().map(|host| host.build(&self.storage)).transpose()? {
-                // Some say it as one of the arguments, some alone.
-                Some(Value::Object(args)) if args["host"].is_string() => connect(player, &args["host"]).await,
-                Some(host @ Value::String(_)) => connect(player, &host).await,
-                Some(other) => Err(format!("`host` is no text in {}", shortened(&other))),
-                None => player.reconnect().await.map_err(told),
-            },
-            Action::Reconnect => player.reconnect().await.map_err(told),
-            Action::Disconnect => {
-                player.disconnect().await;
-                Ok(())
-            }
-            Action::Delay(time) => {
-                sleep(*time).await;
-                Ok(())
-            }
-            Action::Parallel(_) | Action::Loop { .. } => Ok(()),
+            Action::Connect { host } => self.connect(player, host.as_ref()).await?,
+            Action::Reconnect => player.reconnect().await.map_err(told)?,
+            Action::Disconnect => player.disconnect().await,
+            Action::Delay(time) => sleep(*time).await,
+            Action::Parallel(_) | Action::Loop { .. } => {}
         }
+        Ok(Bytes::new())
     }
-}
 
-async fn connect(player: &Player, host: &Value) -> Result<(), String> {
-    player.connect(host.as_str().unwrap_or_default()).await.map_err(told)
+    async fn connect(&self, player: &Player, host: Option<&Template>) -> Result<(), String> {
+        match host.map(|host| host.build(&self.storage)).transpose()? {
+            None => player.reconnect().await,
+            Some(Value::String(host)) => player.connect(&host).await,
+            Some(other) => return Err(format!("`host` is no text, but {}", shortened(&other))),
+        }
+        .map_err(told)
+    }
 }
 
 /// The step says itself whom it asked.
@@ -158,19 +169,26 @@ impl SpecBot {
         }
     }
 
-    fn take_answer(&self, route: &str, answer: Result<Bytes, RequestError>, check: &Check) -> Result<(), String> {
-        let answer = match answer {
-            Ok(_) if check.is_empty() => return Ok(()),
-            Ok(body) => Answer { body: self.read_answer(route, &body)?, error: None },
-            Err(RequestError::Server(error)) => self.read_error(*error),
-            Err(error) => return Err(error.to_string()),
-        };
-        match answer.error {
-            Some(error) if self.world.is_strict => Err(format!("the server answered with an error: {error}")),
-            Some(error) => check
-                .apply(&answer.body, &self.storage)
-                .map_err(|why| format!("{why}; the server answered with an error: {error}")),
-            None => check.apply(&answer.body, &self.storage),
+    /// Gives back the body.
+    fn take_answer(&self, route: &str, answer: Result<Bytes, RequestError>, check: &Check) -> Result<Bytes, String> {
+        match answer {
+            Ok(body) => {
+                if !check.is_empty() {
+                    check.apply(&self.read_answer(route, &body)?, &self.storage)?;
+                }
+                Ok(body)
+            }
+            Err(RequestError::Server(error)) => {
+                let body = error.body.clone();
+                let (read, error) = self.read_error(*error);
+                let told = format!("the server answered with an error: {error}");
+                if self.world.is_strict {
+                    return Err(told);
+                }
+                check.apply(&read, &self.storage).map_err(|why| format!("{why}; {told}"))?;
+                Ok(body)
+            }
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -188,16 +206,24 @@ impl SpecBot {
         }
     }
 
-    /// For pitaya-bot an error is an answer like others, and there are specs that expect one.
-    fn read_error(&self, error: ServerError) -> Answer {
+    /// For pitaya-bot an error is an answer like others, and there are specs that expect one. So this is what they see, and the error.
+    fn read_error(&self, error: ServerError) -> (Value, ServerError) {
         let better = read_error(&error.body).filter(|_| self.world.schema.is_some() && error.code.is_empty());
         let error = better.unwrap_or(error);
-        let told = json!({ "code": error.code, "msg": error.message, "metadata": error.metadata });
-        let body = match &self.world.schema {
-            None => serde_json::from_slice(&error.body).unwrap_or(told),
-            Some(_) => told,
+        let told = || json!({ "code": error.code, "msg": error.message, "metadata": error.metadata });
+        let seen = match &self.world.schema {
+            None => serde_json::from_slice(&error.body).unwrap_or_else(|_| told()),
+            Some(_) => told(),
         };
-        Answer { body, error: Some(error.to_string()) }
+        (seen, error)
+    }
+}
+
+/// A body for people.
+fn shown(body: &[u8]) -> String {
+    match std::str::from_utf8(body) {
+        Ok(text) if !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => shortened_text(text),
+        _ => format!("{} bytes", body.len()),
     }
 }
 
@@ -206,7 +232,7 @@ fn read_json(body: &[u8]) -> Result<Value, String> {
         return Ok(Value::Null);
     }
     serde_json::from_slice(body).map_err(|error| {
-        let text = shortened(&String::from_utf8_lossy(body).into_owned().into());
+        let text = shortened_text(&String::from_utf8_lossy(body));
         format!("the body is no JSON ({error}): {text}")
     })
 }

@@ -1,6 +1,6 @@
 //! From JSON to steps.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -10,18 +10,38 @@ use super::{
     expression::Expression,
     value::{Template, Type},
 };
-use crate::compare::{Op, shortened};
+use crate::{
+    bot::near::did_you_mean,
+    compare::{Op, shortened},
+};
 
-/// All that an operation may have. `change` is what pitaya-bot reads and never uses.
-const OPERATION_FIELDS: [&str; 11] =
-    ["type", "uri", "args", "expect", "store", "timeout", "change", "ms", "times", "operations", "name"];
+/// All that means something somewhere.
+const FIELDS: [&str; 15] = [
+    "args",
+    "expect",
+    "function",
+    "ms",
+    "numberOfInstances",
+    "op",
+    "operations",
+    "postRun",
+    "preRun",
+    "store",
+    "timeout",
+    "times",
+    "type",
+    "uri",
+    "value",
+];
+/// How many fields that mean nothing are named for each file.
+const MOST_NAMED: usize = 10;
 
 /// Reads one file.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     file: &'a str,
-    /// What is in it that means nothing.
-    unknown: BTreeSet<String>,
+    /// What is in it that means nothing, with the place where it is.
+    unknown: Vec<String>,
 }
 
 /// The members of an object. Like Go's, their names may be in any letter case.
@@ -78,13 +98,17 @@ fn at(name: &str) -> impl FnOnce(String) -> String {
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(file: &'a str) -> Self {
-        Self { file, unknown: BTreeSet::new() }
+        Self { file, unknown: Vec::new() }
     }
 
     /// What is in the file that means nothing, if there is such.
     pub(super) fn note(&self) -> Option<String> {
-        let unknown: Vec<_> = self.unknown.iter().map(|name| format!("`{name}`")).collect();
-        (!unknown.is_empty()).then(|| format!("{}: not known, and ignored: {}", self.file, unknown.join(", ")))
+        let named = self.unknown.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = match self.unknown.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        (!named.is_empty()).then(|| format!("{}: ignored, for it means nothing there: {named}{more}", self.file))
     }
 
     pub(super) fn spec(&mut self, text: &str) -> Result<Spec, String> {
@@ -99,7 +123,7 @@ impl<'a> Reader<'a> {
         let operations = fields.take("sequentialOperations");
         let operations = operations.ok_or("there are no `sequentialOperations`, so there is nothing to do")?;
         let operations = self.operations(operations, "")?;
-        self.ignore(fields, &[]);
+        self.ignore(fields, "");
         Ok(Spec { file: self.file.to_owned(), instances, pre, post, operations })
     }
 
@@ -108,7 +132,7 @@ impl<'a> Reader<'a> {
         let mut hook = Fields::of(value).map_err(at(name))?;
         let function = hook.text("function").map_err(at(name))?.unwrap_or_default();
         let args = hook.object("args").map_err(at(name))?;
-        self.ignore(hook, &[]);
+        self.ignore(hook, name);
         Ok(Some(Hook { function, args }))
     }
 
@@ -132,10 +156,13 @@ impl<'a> Reader<'a> {
                 let operations = self.operations(operations, &format!("{number}."))?;
                 Self::block(&kind, operations, &mut fields)
             }
-            _ => Self::action(&kind, uri, &mut fields),
+            _ => self.action(&kind, uri, &mut fields, &place),
         };
         let action = action.map_err(|why| format!("{place}: {why}"))?;
-        self.ignore(fields, &OPERATION_FIELDS);
+        // What pitaya-bot reads and never uses.
+        fields.take("change");
+        fields.take("name");
+        self.ignore(fields, &place);
         Ok(Operation { place: format!("{}: {place}", self.file), action })
     }
 
@@ -148,7 +175,7 @@ impl<'a> Reader<'a> {
         Ok(Action::Loop { times, operations })
     }
 
-    fn action(kind: &str, uri: String, fields: &mut Fields) -> Result<Action, String> {
+    fn action(&mut self, kind: &str, uri: String, fields: &mut Fields, place: &str) -> Result<Action, String> {
         if kind == "delay" {
             let ms = fields.number("ms")?.ok_or("it does not say how many `ms`")?;
             return Ok(Action::Delay(Duration::from_millis(ms)));
@@ -160,34 +187,74 @@ impl<'a> Reader<'a> {
         if uri.is_empty() {
             return Err("it has no `uri`".to_owned());
         }
-        let timeout = fields.number("timeout")?.filter(|ms| *ms > 0).map(Duration::from_millis);
-        let args = fields.take("args");
         Ok(match kind {
-            "request" => {
-                Action::Request { route: uri, args: Template::args(args.as_ref())?, timeout, check: check(fields)? }
-            }
-            "notify" => Action::Notify { route: uri, args: Template::args(args.as_ref())? },
-            "listen" => Action::Listen { route: uri, timeout, check: check(fields)? },
-            _ => function(&uri, args)?,
+            "request" => Action::Request {
+                route: uri,
+                args: self.args(fields, place)?,
+                timeout: timeout(fields)?,
+                check: self.check(fields, place)?,
+            },
+            "notify" => Action::Notify { route: uri, args: self.args(fields, place)? },
+            "listen" => Action::Listen { route: uri, timeout: timeout(fields)?, check: self.check(fields, place)? },
+            _ => function(&uri, fields)?,
         })
     }
 
-    fn ignore(&mut self, fields: Fields, known: &[&str]) {
-        let is_known = |name: &String| known.iter().any(|known| known.eq_ignore_ascii_case(name));
-        self.unknown.extend(fields.0.into_iter().map(|(name, _)| name).filter(|name| !is_known(name)));
+    fn args(&mut self, fields: &mut Fields, place: &str) -> Result<Template, String> {
+        let args = fields.take("args");
+        let template = Template::args(args.as_ref())?;
+        for path in args.iter().flat_map(Template::unknown) {
+            self.unknown.push(format!("`args.{path}` of {place}"));
+        }
+        Ok(template)
+    }
+
+    fn check(&mut self, fields: &mut Fields, place: &str) -> Result<Check, String> {
+        let mut check = Check::default();
+        for (expression, value) in fields.object("expect")? {
+            let at = format!("expect {expression}");
+            let wrong = |why| format!("{at}: {why}");
+            let mut fields = Fields::of(value).map_err(wrong)?;
+            check.expect.push(expectation(&expression, &mut fields).map_err(wrong)?);
+            self.ignore(fields, &format!("{place}: {at}"));
+        }
+        for (key, value) in fields.object("store")? {
+            let at = format!("store {key}");
+            let wrong = |why| format!("{at}: {why}");
+            let mut fields = Fields::of(value).map_err(wrong)?;
+            check.store.push(keep(key.clone(), &mut fields).map_err(wrong)?);
+            self.ignore(fields, &format!("{place}: {at}"));
+        }
+        Ok(check)
+    }
+
+    /// What was not taken means nothing.
+    fn ignore(&mut self, fields: Fields, place: &str) {
+        let of = if place.is_empty() { String::new() } else { format!(" of {place}") };
+        let is_something = |value: &Value| match value {
+            Value::Null => false,
+            Value::Object(members) => !members.is_empty(),
+            _ => true,
+        };
+        let names = fields.0.into_iter().filter(|(_, value)| is_something(value));
+        self.unknown.extend(names.map(|(name, _)| format!("`{name}`{}{of}", did_you_mean(&name, &FIELDS))));
     }
 }
 
-fn function(name: &str, args: Option<Value>) -> Result<Action, String> {
+fn timeout(fields: &mut Fields) -> Result<Option<Duration>, String> {
+    Ok(fields.number("timeout")?.filter(|ms| *ms > 0).map(Duration::from_millis))
+}
+
+fn function(name: &str, fields: &mut Fields) -> Result<Action, String> {
     match name {
         "disconnect" => Ok(Action::Disconnect),
         "reconnect" => Ok(Action::Reconnect),
         "connect" => {
-            let host = match args.as_ref().and_then(|args| args.get("host")) {
+            let host = match fields.take("args").as_ref().and_then(|args| args.get("host")) {
                 None => None,
                 // Written without a type it is clear, too.
                 Some(text @ Value::String(_)) => Some(Template::plain(text, Some(Type::String))?),
-                Some(_) => Some(Template::args(args.as_ref())?),
+                Some(host) => Some(Template::typed(host).map_err(|why| format!("args.host{why}"))?),
             };
             Ok(Action::Connect { host })
         }
@@ -195,36 +262,25 @@ fn function(name: &str, args: Option<Value>) -> Result<Action, String> {
     }
 }
 
-fn check(fields: &mut Fields) -> Result<Check, String> {
-    let expect = fields.object("expect")?.into_iter().map(|(expression, value)| {
-        expectation(&expression, value).map_err(|why| format!("expect {expression}: {why}"))
-    });
-    let expect = expect.collect::<Result<_, _>>()?;
-    let store = fields.object("store")?.into_iter().map(|(key, value)| {
-        let mut fields = Fields::of(value).map_err(|why| format!("store {key}: {why}"))?;
-        let kind = fields.text("type").and_then(|kind| Type::parse(&kind.unwrap_or_default()));
-        let kind = kind.map_err(|why| format!("store {key}: {why}"))?;
-        let expression = fields.text("value").map_err(|why| format!("store {key}: {why}"))?.unwrap_or_default();
-        Ok(Keep { key, kind, expression: Expression::parse(&expression) })
-    });
-    Ok(Check { expect, store: store.collect::<Result<_, String>>()? })
+fn keep(key: String, fields: &mut Fields) -> Result<Keep, String> {
+    let kind = Type::parse(&fields.text("type")?.unwrap_or_default())?;
+    let expression = Expression::parse(&fields.text("value")?.unwrap_or_default());
+    Ok(Keep { key, kind, expression })
 }
 
-fn expectation(expression: &str, value: Value) -> Result<Expectation, String> {
-    let mut fields = Fields::of(value)?;
-    let op = fields.text("op")?;
-    let op = match &op {
+fn expectation(expression: &str, fields: &mut Fields) -> Result<Expectation, String> {
+    let op = match fields.text("op")? {
         None => Op::Equal,
-        Some(name) => Op::parse(name)
+        Some(name) => Op::parse(&name)
             .ok_or_else(|| format!("`{name}` is no comparison: use == != < <= > >= contains exists missing"))?,
     };
     let kind = fields.text("type")?.map(|kind| Type::parse(&kind)).transpose()?;
     if kind.is_none() && op.has_operand() && !fields.is_there("value") {
         return Err("it has neither `type` nor `value`".to_owned());
     }
-    let operand = if op.has_operand() { fields.take("value").unwrap_or_default() } else { Value::Null };
     let kind = kind.filter(|_| op.has_operand());
-    Ok(Expectation { expression: Expression::parse(expression), op, kind, operand: Template::plain(&operand, kind)? })
+    let value = if op.has_operand() { fields.take("value").unwrap_or_default() } else { Value::Null };
+    Ok(Expectation { expression: Expression::parse(expression), op, kind, operand: Template::plain(&value, kind)? })
 }
 
 #[cfg(test)]
@@ -241,17 +297,25 @@ mod tests {
         let (spec, note) = read(
             r#"{"numberofinstances": 3, "preRun": {"function": "redis", "args": {"name": "x"}}, "comment": 1,
                 "sequentialOperations": [
-                    {"Type": "request", "Uri": "a.b", "args": null, "change": {}, "Expect": {"$response.x": {"Type": "int", "Value": 1}}},
+                    {"Type": "request", "Uri": "a.b", "change": {"x": 1}, "Expect": {"$response.x": {"Type": "int", "Value": 1, "typ": 2}},
+                     "args": {"n": {"type": "array", "value": [{"type": "int", "value": 1, "why": 1}]}}},
                     {"type": "loop", "times": 2, "operations": [{"type": "parallel", "operations": [{"type": "delay", "ms": 5, "why": 1}]}]},
-                    {"type": "function", "uri": "connect", "args": {"host": {"type": "string", "value": "a:1"}}}]}"#,
+                    {"type": "function", "uri": "connect", "args": {"host": {"type": "string", "value": "a:1"}}},
+                    {"type": "notify", "uri": "a", "args": null, "store": {}, "expect": {"$response.x": {"type": "int", "value": 1}}}]}"#,
         );
         let spec = spec.unwrap();
-        assert_eq!((spec.instances, spec.operations.len()), (3, 3));
+        assert_eq!((spec.instances, spec.operations.len()), (3, 4));
         assert_eq!(spec.operations[0].place, "a.json: step 1 (request a.b)");
         let Action::Loop { operations, .. } = &spec.operations[1].action else { panic!("{spec:?}") };
         let Action::Parallel(operations) = &operations[0].action else { panic!("{spec:?}") };
         assert_eq!(operations[0].place, "a.json: step 2.1.1 (delay)");
-        assert_eq!(note.as_deref(), Some("a.json: not known, and ignored: `comment`, `why`"));
+        assert_eq!(
+            note.as_deref(),
+            Some(
+                "a.json: ignored, for it means nothing there: `args.n.value[0].why` of step 1 (request a.b), \
+                 `typ` (did you mean `type`?) of step 1 (request a.b): expect $response.x, `why` of step 2.1.1 (delay), `expect` of step 4 (notify a), `comment`"
+            )
+        );
     }
 
     #[test]

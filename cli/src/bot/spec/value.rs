@@ -132,7 +132,7 @@ impl Template {
     }
 
     /// `{"type": …, "value": …}`, in which objects and arrays hold the same again. An error begins with the path to it.
-    fn typed(value: &Value) -> Result<Self, String> {
+    pub(super) fn typed(value: &Value) -> Result<Self, String> {
         let (Value::Object(members), Some(Value::String(kind))) = (value, value.get("type")) else {
             return Err(format!(": {} is no {{\"type\": …, \"value\": …}}", shortened(value)));
         };
@@ -163,6 +163,33 @@ impl Template {
             }
         }
         kind.map_or_else(|| Ok(value.clone()), |kind| kind.cast(value)).map(Self::Literal)
+    }
+
+    /// The paths of what means nothing in arguments that can be read.
+    pub(super) fn unknown(args: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, value) in args.as_object().into_iter().flatten() {
+            Self::unknown_in(value, name, &mut found);
+        }
+        found
+    }
+
+    fn unknown_in(value: &Value, path: &str, found: &mut Vec<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            match (&**name, value) {
+                ("value", Value::Object(members)) => {
+                    members
+                        .iter()
+                        .for_each(|(name, value)| Self::unknown_in(value, &format!("{path}.value.{name}"), found));
+                }
+                ("value", Value::Array(items)) => {
+                    let items = items.iter().enumerate();
+                    items.for_each(|(at, item)| Self::unknown_in(item, &format!("{path}.value[{at}]"), found));
+                }
+                ("type" | "value", _) => {}
+                _ => found.push(format!("{path}.{name}")),
+            }
+        }
     }
 
     pub(super) fn build(&self, storage: &Storage) -> Result<Value, String> {

@@ -107,6 +107,11 @@ impl Mixed {
         }
     }
 
+    /// Where clients connect.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect_native(&self.endpoint)
     }

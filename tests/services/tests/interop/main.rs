@@ -9,6 +9,7 @@ mod net;
 #[path = "../cluster/support.rs"]
 mod support;
 
+mod bots;
 mod calls;
 mod cluster;
 mod messages;
@@ -29,6 +30,7 @@ checks! {
     calls { by_type_and_by_id_both_ways errors_with_metadata without_argument_and_unknown nonsense panics }
     users { bind_and_whoami data_to_the_front push_to_the_session kick_of_the_session unique_session_across_frontends
         push_to_users kick_of_users group_push }
+    bots { specs_of_pitaya_bot }
 }
 
 /// One cluster serves all checks: to start servers of Go takes longer than the checks.
