@@ -78,7 +78,6 @@ fn routes_with_a_code_are_sent_as_it() {
             let client = Client::connect(runtime, &address).await.unwrap();
             let codes = [("interop.echo", 1), ("interop.tell", 2), ("onTell", 300)];
             assert_eq!(client.handshake().unwrap().dictionary, codes.map(|(route, code)| (route.into(), code)));
-            let welcome = received.len();
             play(&client, &text("short")).await;
             for route in ["interop.echo", "interop.tell"] {
                 assert!(!sent.has(route.as_bytes()), "{route} is sent as text");
@@ -86,7 +85,6 @@ fn routes_with_a_code_are_sent_as_it() {
             // A request without its code would be a text; a push is the flags, its code, and the body.
             assert!(sent.has(br#"interop.whoami{}"#));
             assert!(received.has(b"\x07\x01\x2c{\"text\":\"short\"}"), "the push has no code");
-            assert!(received.len() > welcome);
         })
     });
 }
