@@ -21,7 +21,8 @@ use nix::{
     unistd::Pid,
 };
 
-/// How long a server may take to be ready, and any other program to its end. Far more than it ever needs, also on a machine that is busy.
+/// How long a server may take to be ready, and any other program to its end. Far more than it ever needs, also on a machine
+/// that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How much is told of the log of a server that failed.
 const LAST_LINES: usize = 30;
