@@ -39,9 +39,14 @@ func beClient(arguments []string) {
 	tcpTLS := flags.String("tls", "", "address for TLS")
 	ws := flags.String("ws", "", "address for WebSocket")
 	wss := flags.String("wss", "", "address for WebSocket in TLS")
+	typed := flags.String("protobuf", "", "address for TCP of a server that speaks protobuf; nothing else is tried then")
 	ca := flags.String("ca", "", "certificate, in PEM, of who vouches for the server")
 	_ = flags.Parse(arguments)
 
+	if *typed != "" {
+		must("protobuf", speakProtobuf(*typed))
+		return
+	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(*ca)) {
 		log.Fatal("-ca is no certificate")
@@ -199,6 +204,52 @@ func (p player) isHere() error {
 		err = fmt.Errorf("instead of an echo came %v", m)
 	}
 	return err
+}
+
+// speakProtobuf learns the types from the server, and speaks JSON that the client turns into them.
+func speakProtobuf(server string) error {
+	learner := client.NewProto("connector.typed.docs", logrus.ErrorLevel)
+	learner.AddPushResponse("onSay", "protogame.Greeting")
+	if err := learner.LoadServerInfo(server); err != nil {
+		return err
+	}
+	// Another one, for what is left of the learner's connection may end one that it makes after it.
+	c := client.NewProto("", logrus.ErrorLevel)
+	if err := c.LoadInfo(learner.ExportInformation()); err != nil {
+		return err
+	}
+	if err := c.ConnectTo(server); err != nil {
+		return err
+	}
+	request := func(body string) func() error {
+		return func() error {
+			_, err := c.SendRequest("connector.typed.greet", []byte(body))
+			return err
+		}
+	}
+	notify := func() error { return c.SendNotify("connector.typed.say", []byte(`{"name":"all"}`)) }
+	for _, step := range []struct {
+		send     func() error
+		expected string
+	}{
+		{request(`{"name":"grüße"}`), `{"text":"hello grüße"}`},
+		{notify, `{"text":"hello all"}`},
+		{request(`{"name":""}`), `{"code":"GREET-001","msg":"who are you?"}`},
+		{request(`{"name":"nina"}`), `{"text":"hello nina"}`},
+	} {
+		if err := step.send(); err != nil {
+			return err
+		}
+		select {
+		case m := <-c.MsgChannel():
+			if string(m.Data) != step.expected {
+				return fmt.Errorf("instead of %s came %s", step.expected, m.Data)
+			}
+		case <-time.After(patience):
+			return fmt.Errorf("instead of %s nothing came", step.expected)
+		}
+	}
+	return nil
 }
 
 // kicked is told by the server to go, and goes. In between is a relay that hides the end of the server's side: the client

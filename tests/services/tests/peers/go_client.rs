@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cereus::{App, Error, Json, Raw, Service, Session, Tcp, TlsConfig, WebSocket};
+use cereus::{App, Endpoint, Error, Json, Raw, Server, Service, Session, Tcp, TlsConfig, WebSocket};
 use cereus_tokio::Tokio;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
-use crate::each_runtime::Run as _;
+use crate::{each_runtime::Run as _, typed};
 
 async fn echo(body: Raw) -> Raw {
     body
@@ -52,21 +52,38 @@ fn plays_over_every_transport() {
         .protocol(|protocol| protocol.heartbeat(Duration::from_secs(1)))
         .build()
         .unwrap();
+    let any = "127.0.0.1:0";
+    let endpoints = [Tcp::bind(any), Tcp::bind(any).tls(&tls), WebSocket::bind(any), WebSocket::bind(any).tls(&tls)];
+    play(server, endpoints, |addresses| {
+        let mut arguments = vec!["-ca".to_owned(), certificate];
+        for (name, address) in ["-tcp", "-tls", "-ws", "-wss"].into_iter().zip(addresses) {
+            arguments.extend([name.to_owned(), address]);
+        }
+        arguments
+    });
+}
+
+#[test]
+fn learns_the_types_from_the_server() {
+    let server = typed::app().build().unwrap();
+    play(server, [Tcp::bind("127.0.0.1:0")], |addresses| vec!["-protobuf".to_owned(), addresses[0].clone()]);
+}
+
+/// Serves while the client plays, whose arguments depend on where the server is.
+fn play(
+    server: Server,
+    endpoints: impl IntoIterator<Item = Endpoint> + Send + 'static,
+    arguments: impl FnOnce(Vec<String>) -> Vec<String> + Send + 'static,
+) {
     Tokio::run(|runtime| {
         Box::pin(async move {
-            let any = "127.0.0.1:0";
-            let endpoints =
-                [Tcp::bind(any), Tcp::bind(any).tls(&tls), WebSocket::bind(any), WebSocket::bind(any).tls(&tls)];
             let serving = tokio::spawn(cereus::serve(runtime, server.clone(), endpoints));
             let listening = server.listening().await.unwrap();
-            let mut arguments = vec!["client".to_owned(), "-ca".to_owned(), certificate];
-            for (name, endpoint) in ["-tcp", "-tls", "-ws", "-wss"].into_iter().zip(&listening) {
-                let address = endpoint.to_string();
-                arguments.extend([name.to_owned(), address.split_once("://").unwrap().1.to_owned()]);
-            }
-            let playing = || cereus_service_tests::run("CEREUS_GO_INTEROP", arguments);
-            let output = tokio::task::spawn_blocking(playing).await.unwrap();
-            assert!(output.contains("kick is as it should"), "{output}");
+            let address = |endpoint: &Endpoint| endpoint.to_string().split_once("://").unwrap().1.to_owned();
+            let mut all = vec!["client".to_owned()];
+            all.extend(arguments(listening.iter().map(address).collect()));
+            let playing = || cereus_service_tests::run("CEREUS_GO_INTEROP", all);
+            tokio::task::spawn_blocking(playing).await.unwrap();
             server.shutdown();
             serving.await.unwrap().unwrap();
         })

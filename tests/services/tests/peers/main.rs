@@ -7,6 +7,7 @@ mod each_runtime;
 mod client;
 mod go_client;
 mod repl;
+mod typed;
 mod wire;
 
 use cereus_service_tests::{GoServer, free_port};
