@@ -2,59 +2,20 @@
 #![cfg(all(feature = "json", feature = "websocket"))]
 #![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
 
+#[path = "support/each_runtime.rs"]
+mod each_runtime;
+
 use std::{
-    future::Future,
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
-    pin::Pin,
     thread,
     time::Duration,
 };
 
 use cereus::{App, Endpoint, Error, Json, Server, Service, Session, Tcp, TlsConfig, WebSocket};
-use cereus_async_std::{Smol, async_std::AsyncStd};
 use cereus_client::{Client, ClientBuilder, ConnectError, Disconnect, State, TlsClientConfig};
-use cereus_tokio::Tokio;
-use cereus_transports::rt::{Connector, Runtime};
+use each_runtime::{Run, on_each_runtime};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-
-/// How long anything may take. Far more than it ever needs, also on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A runtime to run a test on.
-trait Run: Runtime + Connector {
-    fn run(test: impl FnOnce(Self) -> Pin<Box<dyn Future<Output = ()> + Send>>);
-}
-
-impl Run for Tokio {
-    fn run(test: impl FnOnce(Self) -> Pin<Box<dyn Future<Output = ()> + Send>>) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let test = test(Self::new());
-            tokio::time::timeout(PATIENCE, test).await.expect("it ends in time");
-        });
-    }
-}
-
-fn in_time(test: impl Future<Output = ()>) {
-    let late = async {
-        smol::Timer::after(PATIENCE).await;
-        panic!("it does not end in time");
-    };
-    smol::block_on(smol::future::or(test, late));
-}
-
-impl Run for Smol {
-    fn run(test: impl FnOnce(Self) -> Pin<Box<dyn Future<Output = ()> + Send>>) {
-        in_time(test(Self::new()));
-    }
-}
-
-impl Run for AsyncStd {
-    fn run(test: impl FnOnce(Self) -> Pin<Box<dyn Future<Output = ()> + Send>>) {
-        in_time(test(Self::new()));
-    }
-}
 
 /// An authority, and what a server shows that it vouches for.
 struct Trust {
@@ -238,24 +199,4 @@ fn answers(text: &'static str) -> SocketAddr {
     address
 }
 
-macro_rules! on_each_runtime {
-    ($($name:ident: $runtime:ty;)*) => {
-        $(mod $name {
-            use super::Run as _;
-
-            on_each_runtime!(@tests $runtime: plays comes_back knows_its_server says_what_is_wrong);
-        })*
-    };
-    (@tests $runtime:ty: $($test:ident)*) => {
-        $(#[test]
-        fn $test() {
-            <$runtime>::run(|runtime| Box::pin(super::$test(runtime)));
-        })*
-    };
-}
-
-on_each_runtime! {
-    on_tokio: cereus_tokio::Tokio;
-    on_smol: cereus_async_std::Smol;
-    on_async_std: cereus_async_std::async_std::AsyncStd;
-}
+on_each_runtime! { plays comes_back knows_its_server says_what_is_wrong }

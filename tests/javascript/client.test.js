@@ -1,23 +1,9 @@
-// The npm package pomelo-client-websocket against a Cereus server. JAVASCRIPT_SERVER_BIN is the built example
-// `javascript-server`. The client brings its WebSocket along: it sets `global.WebSocket` to the `ws` it depends on.
+// The npm package pomelo-client-websocket against a Cereus server. The client brings its WebSocket along: it sets
+// `global.WebSocket` to the `ws` it depends on.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import readline from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import Pomelo from 'pomelo-client-websocket';
-
-const { JAVASCRIPT_SERVER_BIN } = process.env;
-const HEARTBEAT = 1000;
-const PACKET = { handshake: 1, heartbeat: 3, data: 4, kick: 5 };
-assert.ok(JAVASCRIPT_SERVER_BIN, 'JAVASCRIPT_SERVER_BIN names the built example javascript-server');
-
-async function startServer(compression) {
-  const args = ['--compression', compression, '--web', '127.0.0.1:0'];
-  const child = spawn(JAVASCRIPT_SERVER_BIN, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = await once(readline.createInterface({ input: child.stdout }), 'line');
-  return { child, port: Number(line.match(/:(\d+)$/)[1]) };
-}
+import { DICTIONARY, HEARTBEAT, PACKET, startServer } from './server.js';
 
 /** A client whose handshake is done, and the packets that it got: `received` keeps them, `packet` waits for one. */
 async function connect(port) {
@@ -72,15 +58,13 @@ for (const compression of ['auto', 'off']) {
 
     after(async () => {
       for (const { client } of connections) client.disconnect();
-      const ended = once(server.child, 'exit');
-      server.child.kill();
-      await ended;
+      await server.stop();
     });
 
     test('handshake', async () => {
       const { client, packets } = await open();
       assert.equal(client.heartbeatInterval, HEARTBEAT);
-      assert.deepEqual(client.data.dict, { onMessage: 1, 'game.echo': 2 });
+      assert.deepEqual(client.data.dict, DICTIONARY);
       const { sys, ...answer } = JSON.parse(packets(PACKET.handshake)[0].body);
       assert.deepEqual(answer, { code: 200 });
       assert.equal(sys.serializer, 'json');

@@ -18,44 +18,36 @@ Without they are left out, and it says so; when the variable CI is set, that is 
 pub(crate) fn run(arguments: &[&str]) -> Done {
     let services = Services::prepare()?;
     cargo_test(&services, &[], arguments, &[])?;
-    let programs = [("CEREUS_CLUSTER_EXAMPLE", build_example()?), ("CEREUS_CLI", build_cli()?)];
+    let built = build_programs()?;
     let mut package = vec!["--package", "cereus-service-tests"];
     if services.interop.is_some() {
         package.extend(["--features", "interop"]);
     }
-    cargo_test(&services, &package, arguments, &programs)?;
+    cargo_test(&services, &package, arguments, &built)?;
     if services.interop.is_none() {
         eprintln!("xtask: all that ran passed; the tests with Go servers were LEFT OUT, as told above");
     }
     Ok(())
 }
 
-/// The example that is run as several processes, with all that it can do.
-fn build_example() -> Result<PathBuf, Box<dyn StdError>> {
-    eprintln!("\nxtask: building the example `cluster`");
-    let mut build = cargo();
-    build.args(["build", "--locked", "--example", "cluster", "--features", "nats,etcd,grpc"]);
-    tools::run(&mut build)?;
-    Ok(built("debug/examples/cluster"))
-}
-
-/// The command `cereus`, which looks at clusters, too.
-fn build_cli() -> Result<PathBuf, Box<dyn StdError>> {
-    eprintln!("\nxtask: building the command `cereus`");
-    tools::run(cargo().args(["build", "--locked", "--package", "cereus-cli"]))?;
-    Ok(built("debug/cereus"))
-}
-
-/// What was built under this name.
-fn built(name: &str) -> PathBuf {
+/// Our programs that the service tests run, and the variables that name them.
+fn build_programs() -> Result<[(&'static str, PathBuf); 2], Box<dyn StdError>> {
+    eprintln!("\nxtask: building the example `cluster` and the command `cereus`");
+    // With all that it can do: it is run as several processes.
+    build(&["--example", "cluster", "--features", "nats,etcd,grpc"])?;
+    build(&["--package", "cereus-cli", "--bin", "cereus"])?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| tools::root().join("target"), PathBuf::from);
-    target.join(name).with_extension(env::consts::EXE_EXTENSION)
+    let program = |path: &str| target.join("debug").join(path).with_extension(env::consts::EXE_EXTENSION);
+    Ok([("CEREUS_CLUSTER_EXAMPLE", program("examples/cluster")), ("CEREUS_CLI", program("cereus"))])
 }
 
-fn cargo_test(services: &Services, which: &[&str], arguments: &[&str], programs: &[(&str, PathBuf)]) -> Done {
+fn build(what: &[&str]) -> Done {
+    tools::run(cargo().args(["build", "--locked"]).args(what))
+}
+
+fn cargo_test(services: &Services, which: &[&str], arguments: &[&str], built: &[(&str, PathBuf)]) -> Done {
     let mut command = cargo();
-    command.arg("test").args(which).args(arguments).envs(services.environment());
-    command.envs(programs.iter().map(|(variable, program)| (variable, program)));
+    command.arg("test").args(which).args(arguments).envs(services.environment()).envs(built.iter().cloned());
     eprintln!("\nxtask: cargo test {}", [which, arguments].concat().join(" "));
     tools::run(&mut command)
 }

@@ -5,7 +5,7 @@ use super::{
     offer::Family,
     peer::Packet,
     probe::Probe,
-    verdict::{Found, Mark, fail, pass, warn},
+    verdict::{Found, Mark, Verdict, fail, pass, warn},
 };
 
 /// One row of the table.
@@ -19,6 +19,8 @@ pub(super) struct Check {
     pub(super) section: &'static str,
     over: Over,
     pub(super) risk: Risk,
+    /// Why servers of pomelo do not pass.
+    pomelo: Option<&'static str>,
     run: Run,
 }
 
@@ -63,7 +65,7 @@ pub(super) enum After {
 
 impl Check {
     const fn new(id: &'static str, title: &'static str, section: &'static str, run: Run) -> Self {
-        Self { id, title, section, over: Over::Any, risk: Risk::None, run }
+        Self { id, title, section, over: Over::Any, risk: Risk::None, pomelo: None, run }
     }
 
     pub(super) const fn with(
@@ -111,6 +113,11 @@ impl Check {
         Self { risk, ..self }
     }
 
+    /// That pomelo fails is a warning, because pomelo itself is known to.
+    pub(super) const fn known_of_pomelo(self, why: &'static str) -> Self {
+        Self { pomelo: Some(why), ..self }
+    }
+
     /// Whether it makes sense where a message of the transport is a packet, or is not.
     pub(super) fn is_over(&self, websocket: bool) -> bool {
         match self.over {
@@ -121,12 +128,18 @@ impl Check {
     }
 
     pub(super) fn run(&self, probe: &Probe<'_>) -> Found {
-        match self.run {
+        let found = match self.run {
             Run::With(run) => run(probe),
             Run::Accepts(bodies) => accepts(probe, bodies),
             Run::Refuses(bodies) => refuses(probe, bodies),
             Run::Closes(after, mark, packets) => closes(probe, after, mark, packets),
-        }
+        };
+        found.map_err(|stop| match self.pomelo {
+            Some(why) if stop.verdict == Verdict::Fail && probe.family() == Family::Pomelo => {
+                warn(format!("{}; known of pomelo, which {why}", stop.reason))
+            }
+            _ => stop,
+        })
     }
 }
 

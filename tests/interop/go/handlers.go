@@ -9,6 +9,7 @@ import (
 	"github.com/topfreegames/pitaya/v3/pkg/component"
 	"github.com/topfreegames/pitaya/v3/pkg/constants"
 	"github.com/topfreegames/pitaya/v3/pkg/protos/test"
+	"github.com/topfreegames/pitaya/v3/pkg/session"
 )
 
 // The frontend type that groups, pushes and kicks by uid are aimed at.
@@ -121,6 +122,17 @@ func (h *Handlers) Kick(ctx context.Context, _ *empty) (*ok, error) {
 		return nil, err
 	}
 	return &ok{true}, nil
+}
+
+// Close closes the asking session without a kick.
+func (h *Handlers) Close(ctx context.Context, _ *empty) (*ok, error) {
+	h.app.GetSessionFromCtx(ctx).Close()
+	return &ok{true}, nil
+}
+
+// Handshake returns what the client told in its handshake.
+func (h *Handlers) Handshake(ctx context.Context, _ *empty) (*session.HandshakeData, error) {
+	return h.app.GetSessionFromCtx(ctx).GetHandshakeData(), nil
 }
 
 // Fail returns the error it is asked for.

@@ -1,4 +1,4 @@
-// Command interop is one Go server of a mixed cluster, for interoperation tests.
+// Command interop is one Go server, of a mixed cluster or alone, for interoperation tests; `interop client` is a client.
 package main
 
 import (
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -21,12 +22,17 @@ import (
 	logruswrapper "github.com/topfreegames/pitaya/v3/pkg/logger/logrus"
 	"github.com/topfreegames/pitaya/v3/pkg/modules"
 	"github.com/topfreegames/pitaya/v3/pkg/serialize/json"
+	"github.com/topfreegames/pitaya/v3/pkg/serialize/protobuf"
 )
+
+// The routes that a server alone has codes for.
+var dictionary = map[string]uint16{"interop.echo": 1, "interop.tell": 2, "onTell": 300}
 
 type options struct {
 	serverType, id, rpc, nats, etcd, prefix string
-	frontend                                bool
-	port, grpcPort                          int
+	frontend, alone, compression, protobuf  bool
+	port, wsPort, grpcPort                  int
+	heartbeat                               time.Duration
 }
 
 func parse() options {
@@ -40,7 +46,13 @@ func parse() options {
 	flag.StringVar(&o.etcd, "etcd", "127.0.0.1:2379", "etcd endpoint")
 	flag.StringVar(&o.prefix, "prefix", "interop/", "prefix of all etcd keys")
 	flag.IntVar(&o.grpcPort, "grpc-port", 0, "own gRPC port")
+	flag.BoolVar(&o.alone, "alone", false, "be a frontend without a cluster")
+	flag.IntVar(&o.wsPort, "ws-port", 0, "WebSocket port for clients, too")
+	flag.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "interval of heartbeats")
+	flag.BoolVar(&o.compression, "compression", false, "deflate bodies and handshakes")
+	flag.BoolVar(&o.protobuf, "protobuf", false, "speak protobuf, and tell of the routes and types")
 	flag.Parse()
+	o.frontend = o.frontend || o.alone
 
 	switch {
 	case o.id == "":
@@ -57,8 +69,8 @@ func parse() options {
 
 func (o options) config() config.PitayaConfig {
 	c := config.NewDefaultPitayaConfig()
-	c.Heartbeat.Interval = 30 * time.Second
-	c.Handler.Messages.Compression = false
+	c.Heartbeat.Interval = o.heartbeat
+	c.Handler.Messages.Compression = o.compression
 
 	c.Cluster.RPC.Client.Nats.Connect = o.nats
 	c.Cluster.RPC.Server.Nats.Connect = o.nats
@@ -77,6 +89,10 @@ func (o options) config() config.PitayaConfig {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "client" {
+		beClient(os.Args[2:])
+		return
+	}
 	o := parse()
 
 	// The tests wait for a line that is logged at info.
@@ -90,13 +106,23 @@ func main() {
 		metadata[constants.GRPCPortKey] = strconv.Itoa(o.grpcPort)
 	}
 
-	b := pitaya.NewBuilder(o.frontend, o.serverType, pitaya.Cluster, metadata, o.config())
+	mode := pitaya.Cluster
+	if o.alone {
+		mode = pitaya.Standalone
+	}
+	b := pitaya.NewBuilder(o.frontend, o.serverType, mode, metadata, o.config())
 	// Everything built so far holds this record by pointer, and nothing has registered it yet.
 	b.Server.ID = o.id
 	b.Serializer = json.NewSerializer()
+	if o.protobuf {
+		b.Serializer = protobuf.NewSerializer()
+	}
 	b.Groups = groups.NewMemoryGroupService(b.Config.Groups.Memory)
 	if o.frontend {
 		b.AddAcceptor(acceptor.NewTCPAcceptor(net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port))))
+	}
+	if o.wsPort != 0 {
+		b.AddAcceptor(acceptor.NewWSAcceptor(net.JoinHostPort("127.0.0.1", strconv.Itoa(o.wsPort))))
 	}
 
 	var bindings *modules.ETCDBindingStorage
@@ -113,8 +139,18 @@ func main() {
 			log.Fatal(err)
 		}
 	}
-	app.Register(&Handlers{app: app}, component.WithName("interop"), component.WithNameFunc(strings.ToLower))
-	app.RegisterRemote(&Remotes{}, component.WithName("interop"), component.WithNameFunc(strings.ToLower))
+	if o.alone {
+		if err := app.SetDictionary(dictionary); err != nil {
+			log.Fatal(err)
+		}
+	}
+	named := []component.Option{component.WithName("interop"), component.WithNameFunc(strings.ToLower)}
+	if o.protobuf {
+		app.Register(&Documented{app: app}, named...)
+	} else {
+		app.Register(&Handlers{app: app}, named...)
+	}
+	app.RegisterRemote(&Remotes{}, named...)
 	app.Start()
 }
 

@@ -18,8 +18,17 @@ impl GoServer {
     pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
         let mut process = Process::new("CEREUS_GO_INTEROP");
         process.arguments(arguments);
-        process.start(|process| process.log().contains(READY));
-        Self { process }
+        let mut server = Self { process };
+        server.restart();
+        server
+    }
+
+    /// Kills the server, if it runs, starts it again, and waits until it serves.
+    pub fn restart(&mut self) {
+        self.kill();
+        let times_ready = |process: &Process| process.log().matches(READY).count();
+        let before = times_ready(&self.process);
+        self.process.start(|process| times_ready(process) > before);
     }
 
     /// Kills the server: it does not leave its cluster in order.

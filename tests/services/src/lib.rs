@@ -9,4 +9,20 @@ mod nats;
 mod port;
 mod process;
 
+use std::ffi::OsStr;
+
 pub use crate::{etcd::Etcd, go::GoServer, nats::Nats, port::free_port};
+
+/// Runs a program, which a variable names, to its end. It returns what it wrote.
+///
+/// # Panics
+///
+/// When it fails, and when it does not end in time.
+pub fn run<S: AsRef<OsStr>>(variable: &str, arguments: impl IntoIterator<Item = S>) -> String {
+    let mut process = process::Process::new(variable);
+    process.arguments(arguments);
+    process.start(|_| true);
+    let status = process.wait();
+    assert!(status.success(), "{process}: {status}. Its last words:\n{}", process.last_words());
+    process.log()
+}

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{self, Path, PathBuf},
-    process::{self, Child, Command, Stdio},
+    process::{self, Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -21,7 +21,8 @@ use nix::{
     unistd::Pid,
 };
 
-/// How long a server may take to be ready. Far more than it ever needs, also on a machine that is busy.
+/// How long a server may take to be ready, and any other program to its end. Far more than it ever needs, also on a machine
+/// that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How much is told of the log of a server that failed.
 const LAST_LINES: usize = 30;
@@ -89,6 +90,21 @@ impl Process {
                 panic!("{self} ended ({status}) before it was ready. Its last words:\n{}", self.last_words());
             }
             assert!(Instant::now() < deadline, "{self} is not ready in time. Its last words:\n{}", self.last_words());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the process, which runs, has ended by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let child = self.child.as_mut().expect("it was started");
+            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+                self.child = None;
+                self.tell_keeper("");
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{self} does not end. Its last words:\n{}", self.last_words());
             thread::sleep(Duration::from_millis(5));
         }
     }

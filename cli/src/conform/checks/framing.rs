@@ -21,7 +21,8 @@ pub(super) const CHECKS: &[Check] = &[
         "1.6",
         "Handshake, acknowledgement and request may come in one write",
         all_at_once,
-    ),
+    )
+    .known_of_pomelo("takes an acknowledgement only after its answer"),
     Check::with(
         "framing.body-of-heartbeat",
         "1.1",

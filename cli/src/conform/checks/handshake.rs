@@ -16,7 +16,8 @@ const EARLY: &[u8] = b"\x04\0\0\x06\0\x01\x03a.b";
 
 pub(super) const CHECKS: &[Check] = &[
     Check::with("handshake.reply", "3.3", "The answer has a code, a heartbeat, a dictionary and a serializer", reply),
-    Check::accepts("handshake.minimal", "3.2", "An empty object is accepted", &[b"{}", b" {} \n"]),
+    Check::accepts("handshake.minimal", "3.2", "An empty object is accepted", &[b"{}", b" {} \n"])
+        .known_of_pomelo("needs `sys`"),
     Check::accepts(
         "handshake.sys-user",
         "3.2",
@@ -34,13 +35,15 @@ pub(super) const CHECKS: &[Check] = &[
         "3.2",
         "null is accepted for the document and for every member",
         &[b"null", br#"{"sys":null,"user":null}"#, br#"{"sys":{"platform":null,"libVersion":null}}"#],
-    ),
+    )
+    .known_of_pomelo("needs `sys`"),
     Check::accepts(
         "handshake.letter-case",
         "3.2",
         "Names of members may be in any case",
         &[br#"{"SYS":{"Platform":"mac","LIBVERSION":"1"},"User":{}}"#],
-    ),
+    )
+    .known_of_pomelo("needs `sys` in these letters"),
     Check::accepts(
         "handshake.repeated-members",
         "3.2, F2",

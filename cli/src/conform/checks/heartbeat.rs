@@ -18,13 +18,15 @@ pub(super) const CHECKS: &[Check] = &[
     Check::with("heartbeat.unprompted", "3.6, B.3", "The server sends heartbeats as often as it said", unprompted),
     Check::with("heartbeat.silence", "3.6", "A silent client is left after two to three heartbeats", silence),
     Check::with("heartbeat.kept-open", "3.6", "A client that sends heartbeats stays connected", kept_open),
-    Check::with("heartbeat.any-packet", "3.6", "Requests keep a connection open as heartbeats do", any_packet),
+    Check::with("heartbeat.any-packet", "3.6", "Requests keep a connection open as heartbeats do", any_packet)
+        .known_of_pomelo("counts heartbeats only"),
     Check::with(
         "heartbeat.never-spoke",
         "3.5, 3.6",
         "A client that never speaks is left, after two heartbeats at the earliest",
         never_spoke,
-    ),
+    )
+    .known_of_pomelo("waits for the handshake"),
     Check::with("heartbeat.unanswered", "3.6", "The heartbeats of a client are not answered", unanswered),
 ];
 

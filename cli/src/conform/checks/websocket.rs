@@ -21,7 +21,8 @@ pub(super) const CHECKS: &[Check] = &[
     row("websocket.several-frames", "1.7", "Several frames may come in one write", several_frames),
     row("websocket.ping", "RFC 6455, 5.5.2", "A ping is answered with a pong of the same bytes", ping),
     row("websocket.any-path", "1.7", "A WebSocket may be asked for at any path", any_path),
-    row("websocket.plain-http", "1.7", "A plain HTTP request is answered", plain_http),
+    row("websocket.plain-http", "1.7", "A plain HTTP request is answered", plain_http)
+        .known_of_pomelo("answers upgrades only"),
     row("websocket.close", "RFC 6455, 5.5.1", "A close frame ends the connection", close),
     hostile(
         "websocket.several-packets",
