@@ -22,8 +22,9 @@ use crate::{
 /// How many bytes wait to be written before nothing more is encoded.
 const OUT_LIMIT: usize = 64 << 10;
 
-/// What is read at once; the large one after one that was filled.
-const READ: usize = 2 << 10;
+/// What is read at once; a larger one after one that was filled.
+const SMALL_READ: usize = 512;
+const READ: usize = 4 << 10;
 const LARGE_READ: usize = 64 << 10;
 
 /// How many turns there are before other tasks get theirs.
@@ -180,7 +181,7 @@ impl<R: Runtime + Connector> Driver<R> {
             armed: None,
             next_timeout: None,
             input_ended: false,
-            large_read: false,
+            last_read: 0,
             held_back: false,
             ending: None,
         };
@@ -223,7 +224,8 @@ struct Line<'a, R: Runtime + Connector> {
     /// When the connection or a request has something to do.
     next_timeout: Option<Instant>,
     input_ended: bool,
-    large_read: bool,
+    /// How many bytes came last.
+    last_read: usize,
     /// There was more to be sent than was encoded.
     held_back: bool,
     ending: Option<Ending>,
@@ -245,9 +247,10 @@ impl<R: Runtime + Connector> Line<'_, R> {
         // Something other than input may have woken this task.
         let mut has_more = true;
         for _ in 0..TURNS {
-            let came = match self.large_read {
-                false => self.read::<READ>(cx, now),
-                true => self.read::<LARGE_READ>(cx, now),
+            let came = match self.last_read {
+                ..SMALL_READ => self.read::<SMALL_READ>(cx, now),
+                SMALL_READ..READ => self.read::<READ>(cx, now),
+                READ.. => self.read::<LARGE_READ>(cx, now),
             };
             if !came && !has_more {
                 ready!(self.poll_timer(cx, now));
@@ -293,7 +296,7 @@ impl<R: Runtime + Connector> Line<'_, R> {
             // It is only read until the server has seen that this side ended.
             Poll::Ready(Ok(1..)) if self.ending.is_some() => return true,
             Poll::Ready(Ok(len @ 1..)) => {
-                self.large_read = len == N;
+                self.last_read = len;
                 self.receive(&scratch[..len], now).err()
             }
             Poll::Ready(Ok(0)) => {
