@@ -77,7 +77,12 @@ pub(crate) fn error_code(error: &RequestError) -> &str {
 }
 
 pub(crate) fn line(histogram: &Histogram<u64>) -> String {
-    QUANTILES.map(|(name, quantile)| format!("{name} {}", millis(histogram.value_at_quantile(quantile)))).join(", ")
+    QUANTILES.map(|(name, quantile)| format!("{name} {}", percentile(histogram, quantile))).join(", ")
+}
+
+/// A latency as people read it, if there was any.
+pub(crate) fn percentile(histogram: &Histogram<u64>, quantile: f64) -> String {
+    if histogram.is_empty() { "-".to_owned() } else { millis(histogram.value_at_quantile(quantile)) }
 }
 
 /// Microseconds as people read them.

@@ -13,3 +13,8 @@ pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
+
+/// A text in a page or in an attribute of it.
+pub(crate) fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -56,8 +56,14 @@ export class Example {
     await ended;
   }
 
-  /** A tab of its own: what it stores is not seen by the others. */
   async openTab(hash = '', options = {}) {
+    const page = await this.newTab(options);
+    await page.goto(`http://127.0.0.1:${this.ports.http}/${hash}`);
+    return page;
+  }
+
+  /** A tab of its own: what it stores is not seen by the others. */
+  async newTab(options = {}) {
     this.#browser ??= await chromium.launch({ executablePath: CHROMIUM, args: browserArgs });
     const context = await this.#browser.newContext({ viewport: { width: 1100, height: 720 }, ...options });
     const page = await context.newPage();
@@ -66,7 +72,6 @@ export class Example {
     page.on('pageerror', (error) => errors.push(error));
     page.on('dialog', (dialog) => errors.push(new Error(`a dialog: ${dialog.message()}`)));
     this.#opened.push({ close: () => context.close(), errors });
-    await page.goto(`http://127.0.0.1:${this.ports.http}/${hash}`);
     return page;
   }
 

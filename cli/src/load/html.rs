@@ -1,91 +1,107 @@
 //! The page with plots: one file, without anything from elsewhere.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, iter};
+
+use hdrhistogram::Histogram;
 
 use super::report::{Report, Row};
-use crate::measure::{QUANTILES, count, millis};
+use crate::{
+    measure::{QUANTILES, count, percentile},
+    output::escape_html,
+};
 
-const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 240.0;
-/// What is left for the numbers of the axes.
-const LEFT: f64 = 70.0;
-const BOTTOM: f64 = 28.0;
+const STYLE: &str = include_str!("page.css");
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c2330;--soft:#66707f;--line:#d9dee6;--back:#fff;--a:#2563eb;--b:#d97706;--c:#dc2626}\
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#98a2b3;--line:#2d3542;--back:#11151c;--a:#60a5fa;--b:#fbbf24;--c:#f87171}}\
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:960px;margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.4rem;margin:0}h2{font-size:1rem;margin:2rem 0 .5rem}p{margin:.3rem 0;color:var(--soft)}\
-.warn{color:var(--c);font-weight:600}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
-th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}th:first-child,td:first-child{text-align:left}\
-th{font-weight:500;color:var(--soft)}svg{width:100%;height:auto;display:block}svg text{font-size:11px;fill:var(--soft)}\
-.tiles{display:flex;flex-wrap:wrap;gap:.8rem;margin:1.2rem 0}.tiles div{border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;min-width:7rem}\
-.tiles b{display:block;font-size:1.25rem}.tiles span{color:var(--soft);font-size:.85rem}";
+/// How many parts an axis is divided into at most.
+const PARTS: f64 = 8.0;
+
+/// From five of it on a unit is used: how large each is, and what it is called.
+type Units = [(f64, &'static str)];
+const RATE: &Units = &[(1.0, ""), (1e3, " k")];
+const LATENCY: &Units = &[(1.0, " us"), (1e3, " ms"), (1e6, " s")];
+const TIME: &Units = &[(1.0, " s"), (60.0, " min")];
 
 pub(super) fn page(report: &Report) -> String {
-    let all = report.total.all();
-    let mut body =
-        format!("<h1>{}</h1><p>{}, {:.1} s</p>", escape(&report.address), report.how(), report.took.as_secs_f64());
+    let (address, total, rows) = (escape_html(&report.address), &report.total, &report.rows);
+    let all = total.all();
+    let mut body = format!(
+        "<h1>{address}</h1>\n<p>{}, {:.1} s: {} answers, {} sent</p>\n",
+        report.how(),
+        report.took.as_secs_f64(),
+        total.answered,
+        total.sent
+    );
     if let Some(limit) = report.limit() {
-        let _ = write!(body, "<p class=\"warn\">{limit}</p>");
+        let _ = writeln!(body, "<p class=\"c\">{limit}</p>");
     }
-    body.push_str("<div class=\"tiles\">");
-    let _ = write!(body, "<div><b>{}</b><span>answers per second</span></div>", count(report.throughput()));
+    body.push_str("<div class=\"tiles\">\n");
+    let _ = writeln!(body, "<div><b>{}</b><span>answers/s</span></div>", count(report.throughput()));
     for (name, quantile) in QUANTILES {
-        let _ = write!(body, "<div><b>{}</b><span>{name}</span></div>", millis(all.value_at_quantile(quantile)));
+        let _ = writeln!(body, "<div><b>{}</b><span>{name}</span></div>", percentile(&all, quantile));
     }
-    let _ = write!(body, "<div><b>{}</b><span>errors</span></div></div>", report.total.failed());
+    let _ = writeln!(body, "<div><b>{}</b><span>errors</span></div>\n</div>", total.failed());
 
-    body.push_str("<h2>Answers per second</h2>");
-    let throughput = Line::new("answered", "a", &report.rows, |row| row.answered_per_second);
-    let sent = Line::new("sent", "b", &report.rows, |row| row.sent_per_second);
-    body.push_str(&plot(&[sent, throughput], &Scale::linear(&report.rows), &count));
-    body.push_str("<h2>Latency over time</h2>");
-    let latencies = [
-        Line::new("max", "c", &report.rows, |row| row.max as f64),
-        Line::new("p99", "b", &report.rows, |row| row.p99 as f64),
-        Line::new("p50", "a", &report.rows, |row| row.p50 as f64),
+    let mut rates = vec![
+        Line::new("sent", "b", rows, |row| row.sent_per_second),
+        Line::new("answered", "a", rows, |row| row.answered_per_second),
     ];
-    body.push_str(&plot(&latencies, &Scale::linear(&report.rows), &|value| millis(value as u64)));
-    body.push_str("<h2>Distribution of latencies</h2>");
+    if total.failed() > 0 {
+        rates.push(Line::new("errors", "c", rows, |row| row.errors_per_second));
+    }
+    let time = Axis::new(rows.last().map_or(1.0, |row| row.at.max(1e-3)), TIME);
+    plot(&mut body, "Messages per second", &rates, &time, RATE);
+    if !all.is_empty() {
+        latencies(&mut body, rows, &time, &all);
+    }
+    routes(&mut body, report);
+    errors(&mut body, report);
+    let _ = write!(body, "<h2>Generator</h2>\n<p>{}</p>\n", report.generator().join("<br>"));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>Load of {address}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+}
+
+fn latencies(body: &mut String, rows: &[Row], time: &Axis, all: &Histogram<u64>) {
+    let lines = [
+        Line::new("max", "c", rows, |row| row.max as f64),
+        Line::new("p99", "b", rows, |row| row.p99 as f64),
+        Line::new("p50", "a", rows, |row| row.p50 as f64),
+    ];
+    plot(body, "Latency over time", &lines, time, LATENCY);
     let points = all
         .iter_quantiles(4)
         .filter(|value| value.quantile_iterated_to() < 1.0)
         .map(|value| (-(1.0 - value.quantile_iterated_to()).log10(), value.value_iterated_to() as f64));
-    let distribution = Line { name: "latency", color: "a", points: points.collect() };
-    body.push_str(&plot(&[distribution], &Scale::quantiles(), &|value| millis(value as u64)));
-    body.push_str(&routes(report));
-    body.push_str(&errors(report));
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Load of {}</title><style>{STYLE}</style><body>{body}</body></html>\n",
-        escape(&report.address)
-    )
+    let line = Line { name: "latency", color: "a", points: points.collect() };
+    let percentiles = Axis::percentiles(line.points.last().map_or(1.0, |(digits, _)| *digits));
+    plot(body, "Latency by percentile", &[line], &percentiles, LATENCY);
 }
 
-fn routes(report: &Report) -> String {
-    let mut table = "<h2>Routes</h2><table><tr><th>route<th>answers".to_owned();
+fn routes(body: &mut String, report: &Report) {
+    body.push_str("<h2>Routes</h2>\n<div class=\"wide\"><table>\n<tr><th>route<th>answers");
     for (name, _) in QUANTILES {
-        let _ = write!(table, "<th>{name}");
+        let _ = write!(body, "<th>{name}");
     }
     for (route, histogram) in report.routes.iter().zip(&report.total.latency) {
-        let _ = write!(table, "<tr><td>{}<td>{}", escape(route), histogram.len());
+        let _ = write!(body, "\n<tr><td>{}<td>{}", escape_html(route), histogram.len());
         for (_, quantile) in QUANTILES {
-            let _ = write!(table, "<td>{}", millis(histogram.value_at_quantile(quantile)));
+            let _ = write!(body, "<td>{}", percentile(histogram, quantile));
         }
     }
-    table + "</table>"
+    body.push_str("\n</table></div>\n");
 }
 
-fn errors(report: &Report) -> String {
+fn errors(body: &mut String, report: &Report) {
     if report.total.errors.is_empty() {
-        return String::new();
+        return;
     }
-    let mut table = "<h2>Errors</h2><table><tr><th>what<th>how often".to_owned();
+    body.push_str("<h2>Errors</h2>\n<div class=\"wide\"><table>\n<tr><th>what<th>how often");
     for (code, count) in &report.total.errors {
-        let _ = write!(table, "<tr><td>{}<td>{count}", escape(code));
+        let _ = write!(body, "\n<tr><td>{}<td>{count}", escape_html(code));
     }
-    table + "</table>"
+    body.push_str("\n</table></div>\n");
 }
 
 struct Line {
@@ -95,77 +111,92 @@ struct Line {
 }
 
 impl Line {
+    /// Each row tells of the time since the one before.
     fn new(name: &'static str, color: &'static str, rows: &[Row], value: impl Fn(&Row) -> f64) -> Self {
-        Self { name, color, points: rows.iter().map(|row| (row.at, value(row))).collect() }
+        let begins = iter::once(0.0).chain(rows.iter().map(|row| row.at));
+        let points = rows.iter().zip(begins).flat_map(|(row, begin)| [(begin, value(row)), (row.at, value(row))]);
+        Self { name, color, points: points.collect() }
     }
 }
 
-/// The axis from left to right.
-struct Scale {
-    from: f64,
-    to: f64,
+/// An axis that begins at nothing.
+struct Axis {
+    end: f64,
     marks: Vec<(f64, String)>,
 }
 
-impl Scale {
-    fn linear(rows: &[Row]) -> Self {
-        let to = rows.last().map_or(1.0, |row| row.at);
-        let marks = (0..=5).map(|mark| (to * f64::from(mark) / 5.0, format!("{:.0} s", to * f64::from(mark) / 5.0)));
-        Self { from: 0.0, to, marks: marks.collect() }
+impl Axis {
+    /// With marks at round numbers.
+    fn new(end: f64, units: &Units) -> Self {
+        let (size, unit) = units.iter().rev().find(|(size, _)| end >= 5.0 * size).unwrap_or(&units[0]);
+        let least = end / size / PARTS;
+        let power = 10_f64.powf(least.log10().floor());
+        let step = power * [1.0, 2.0, 5.0].into_iter().find(|times| times * power >= least).unwrap_or(10.0);
+        let digits = (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
+        let mark = |mark: u32| (f64::from(mark) * step * size, format!("{:.digits$}{unit}", f64::from(mark) * step));
+        Self { end, marks: (0..).map(mark).take_while(|(at, _)| *at <= end).collect() }
     }
 
     /// Each digit of the percentile is as wide as the one before.
-    fn quantiles() -> Self {
+    fn percentiles(end: f64) -> Self {
         let names = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"];
         let marks = names.iter().enumerate().map(|(digits, name)| (digits as f64, (*name).to_owned()));
-        Self { from: 0.0, to: 5.0, marks: marks.collect() }
+        let end = end.ceil().clamp(1.0, 5.0);
+        Self { end, marks: marks.take_while(|(digits, _)| *digits <= end).collect() }
     }
 
-    fn x(&self, value: f64) -> f64 {
-        LEFT + (value - self.from) / (self.to - self.from).max(1e-9) * (WIDTH - LEFT - 10.0)
+    fn percent(&self, value: f64) -> f64 {
+        value / self.end * 100.0
     }
 }
 
-fn plot(lines: &[Line], scale: &Scale, label: &dyn Fn(f64) -> String) -> String {
-    let highest = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(1.0, f64::max) * 1.05;
-    let y = |value: f64| HEIGHT - BOTTOM - value / highest * (HEIGHT - BOTTOM - 10.0);
-    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
-    for mark in 0..=4 {
-        let value = highest * f64::from(mark) / 4.0;
-        let at = y(value);
-        let _ = write!(
-            svg,
-            "<line x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"var(--line)\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 8.0,
-            at + 4.0,
-            label(value)
-        );
+/// The lines are stretched to the width of the page, what is written is not.
+fn plot(body: &mut String, title: &str, lines: &[Line], x: &Axis, units: &Units) {
+    let highest = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(1.0, f64::max);
+    let y = Axis::new(highest * 1.05, units);
+    let _ = write!(body, "<figure>\n<figcaption><h2>{title}</h2>");
+    for Line { name, color, .. } in lines {
+        let _ = write!(body, "<span class=\"{color}\">{name}</span>");
     }
-    for (value, name) in &scale.marks {
-        let _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{name}</text>",
-            scale.x(*value),
-            HEIGHT - 8.0
-        );
+    let _ = write!(
+        body,
+        "</figcaption>\n<div class=\"plot\"><svg viewBox=\"0 0 100 100\" preserveAspectRatio=\"none\" role=\"img\" \
+         aria-label=\"{title}\">"
+    );
+    for (value, _) in &y.marks {
+        let _ = write!(body, "<path d=\"M0 {:.2}H100\"/>", 100.0 - y.percent(*value));
     }
-    for (index, line) in lines.iter().enumerate() {
-        let inside = line.points.iter().filter(|(x, _)| *x <= scale.to + 1e-9);
-        let points: Vec<_> = inside.map(|(x, value)| format!("{:.1},{:.1}", scale.x(*x), y(*value))).collect();
-        let color = line.color;
-        let _ = write!(
-            svg,
-            "<polyline fill=\"none\" stroke=\"var(--{color})\" stroke-width=\"2\" points=\"{}\"/>\
-             <text x=\"{:.1}\" y=\"14\" style=\"fill:var(--{color})\">{}</text>",
-            points.join(" "),
-            LEFT + 10.0 + 80.0 * index as f64,
-            line.name
-        );
+    for Line { color, points, .. } in lines {
+        let inside = points.iter().filter(|(at, _)| *at <= x.end);
+        let points = inside.map(|(at, value)| format!("{:.2},{:.2}", x.percent(*at), 100.0 - y.percent(*value)));
+        let points = points.collect::<Vec<_>>().join(" ");
+        let _ = write!(body, "<polyline class=\"{color}\" points=\"{points}\"/>");
     }
-    svg + "</svg>"
+    body.push_str("</svg>\n");
+    for (axis, side, class) in [(&y, "bottom", "y"), (x, "left", "x")] {
+        for (value, name) in &axis.marks {
+            let _ = write!(body, "<span class=\"{class}\" style=\"{side}:{:.2}%\">{name}</span>", axis.percent(*value));
+        }
+    }
+    body.push_str("</div>\n</figure>\n");
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_round() {
+        let marks = |end, units| Axis::new(end, units).marks.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+        assert_eq!(
+            marks(0.4, TIME),
+            ["0.00 s", "0.05 s", "0.10 s", "0.15 s", "0.20 s", "0.25 s", "0.30 s", "0.35 s", "0.40 s"]
+        );
+        assert_eq!(marks(2.003, TIME), ["0.0 s", "0.5 s", "1.0 s", "1.5 s", "2.0 s"]);
+        assert_eq!(marks(600.1, TIME), ["0 min", "2 min", "4 min", "6 min", "8 min", "10 min"]);
+        assert_eq!(marks(538.0, RATE), ["0", "100", "200", "300", "400", "500"]);
+        assert_eq!(marks(41_000.0, RATE), ["0 k", "10 k", "20 k", "30 k", "40 k"]);
+        assert_eq!(marks(1.05, LATENCY), ["0.0 us", "0.2 us", "0.4 us", "0.6 us", "0.8 us", "1.0 us"]);
+        assert_eq!(marks(7370.0, LATENCY), ["0 ms", "1 ms", "2 ms", "3 ms", "4 ms", "5 ms", "6 ms", "7 ms"]);
+    }
 }

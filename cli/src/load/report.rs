@@ -20,6 +20,7 @@ pub(super) struct Row {
     pub(super) sent_per_second: f64,
     pub(super) answered_per_second: f64,
     pub(super) errors: u64,
+    pub(super) errors_per_second: f64,
     /// Microseconds, as all that follow.
     pub(super) p50: u64,
     pub(super) p90: u64,
@@ -37,6 +38,7 @@ impl Row {
             sent_per_second: sample.sent as f64 / seconds,
             answered_per_second: sample.answered as f64 / seconds,
             errors: sample.failed(),
+            errors_per_second: sample.failed() as f64 / seconds,
             p50: all.value_at_quantile(0.5),
             p90: all.value_at_quantile(0.9),
             p99: all.value_at_quantile(0.99),
@@ -133,6 +135,16 @@ impl Report {
         }
     }
 
+    /// What the generator itself took.
+    pub(super) fn generator(&self) -> Vec<String> {
+        let (busy, cores, each) = (self.cores_busy(), self.cores, self.cpu_per_answer());
+        let mut lines = vec![format!("{busy:.2} of {cores} cores, {each:.2} us of CPU for each answer")];
+        if let Loop::Open { .. } = self.driven_by {
+            lines.push(format!("sent later than it should: {}", line(&self.total.lag)));
+        }
+        lines
+    }
+
     pub(super) fn text(&self) -> String {
         let mut text = format!("{}: {}, {:.1} s\n\n", self.address, self.how(), self.took.as_secs_f64());
         let answered = count(self.throughput());
@@ -154,12 +166,7 @@ impl Report {
         for (code, count) in &self.total.errors {
             let _ = writeln!(text, "errors     {count} x {code}");
         }
-        let (busy, cores) = (self.cores_busy(), self.cores);
-        let each = self.cpu_per_answer();
-        let _ = writeln!(text, "generator  {busy:.2} of {cores} cores, {each:.2} us of CPU for each answer");
-        if let Loop::Open { .. } = self.driven_by {
-            let _ = writeln!(text, "           sent later than it should: {}", line(&self.total.lag));
-        }
+        let _ = writeln!(text, "generator  {}", self.generator().join("\n           "));
         if let Some(limit) = self.limit() {
             let _ = writeln!(text, "\n{limit}");
         }
@@ -196,7 +203,7 @@ impl Report {
             "second,connections,sent_per_second,answered_per_second,errors,p50_us,p90_us,p99_us,max_us,lag_p99_us\n";
         let mut text = head.to_owned();
         for row in &self.rows {
-            let Row { at, open, sent_per_second, answered_per_second, errors, p50, p90, p99, max, lag_p99 } = row;
+            let Row { at, open, sent_per_second, answered_per_second, errors, p50, p90, p99, max, lag_p99, .. } = row;
             let _ = writeln!(
                 text,
                 "{at:.3},{open},{sent_per_second:.1},{answered_per_second:.1},{errors},{p50},{p90},{p99},{max},{lag_p99}"

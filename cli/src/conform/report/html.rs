@@ -8,6 +8,7 @@ use super::{
     Report, Row,
     text::head,
 };
+use crate::output::escape_html;
 
 /// Of one exchange so many bytes are shown.
 const MAX_BYTES: usize = 256;
@@ -16,7 +17,7 @@ const CSS: &str = include_str!("page.css");
 
 /// The report as one page that needs nothing else, not even scripts.
 pub(in super::super) fn html(report: &Report) -> String {
-    let address = escape(&report.address);
+    let address = escape_html(&report.address);
     let family = report.family.name();
     let words = report.summary.words();
     let Report { seconds, version, .. } = report;
@@ -61,9 +62,9 @@ fn check(out: &mut String, row: &Row) {
          <span>{title}</span> <code>{id} · {section}</code> <span class=\"reason\">{reason}</span></summary>\n\
          <div class=\"exchange\">",
         id = row.id,
-        title = escape(row.title),
-        section = escape(row.section),
-        reason = escape(&row.reason),
+        title = escape_html(row.title),
+        section = escape_html(row.section),
+        reason = escape_html(&row.reason),
     );
     if row.exchange.is_empty() {
         out.push_str("<p>Nothing was sent.</p>\n");
@@ -74,17 +75,13 @@ fn check(out: &mut String, row: &Row) {
             Direction::Received => "received",
             Direction::Event => "event",
         };
-        let _ = writeln!(out, "<p class=\"{class}\">{}</p>", escape(&head(entry)));
+        let _ = writeln!(out, "<p class=\"{class}\">{}</p>", escape_html(&head(entry)));
         let lines = dump(&entry.bytes, entry.length, MAX_BYTES);
         if !lines.is_empty() {
-            let _ = writeln!(out, "<pre>{}</pre>", escape(&lines.join("\n")));
+            let _ = writeln!(out, "<pre>{}</pre>", escape_html(&lines.join("\n")));
         }
     }
     out.push_str("</div>\n</details>\n");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// The day and the minute, in UTC.
