@@ -3,7 +3,7 @@
 use std::{
     num::NonZero,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread,
@@ -49,6 +49,8 @@ struct Shared {
     recorder: Recorder<Sample>,
     /// How many connections are open.
     open: AtomicUsize,
+    /// When the warm-up ended: what was sent before does not count, whenever its answer comes.
+    begin: OnceLock<Instant>,
     over: AtomicBool,
 }
 
@@ -69,6 +71,7 @@ pub(super) async fn run(load: &Load, mix: Mix, mut live: Live) -> Result<Report,
         recorder: Recorder::new(PLACES * threads, || Sample::new(entries)),
         mix,
         open: AtomicUsize::new(0),
+        begin: OnceLock::new(),
         over: AtomicBool::new(false),
     });
     let askers = connect(load, &shared, &mut live).await?;
@@ -85,7 +88,7 @@ pub(super) async fn run(load: &Load, mix: Mix, mut live: Live) -> Result<Report,
     sleep(load.warm_up).await;
     shared.recorder.take(&mut warm_up);
     let (mut rows, mut total) = (Vec::new(), Sample::new(entries));
-    let (begin, cpu) = (Instant::now(), cpu_time());
+    let (begin, cpu) = (*shared.begin.get_or_init(Instant::now), cpu_time());
     let end = begin + load.duration;
     let mut tick = interval_at((begin + Duration::from_secs(1)).into(), Duration::from_secs(1));
     let mut interrupted = false;
@@ -213,10 +216,12 @@ impl Asker {
         self.client.request(entry.route.clone(), entry.body.clone()).call(move |answer| {
             asker.in_flight.fetch_sub(1, Ordering::Relaxed);
             let heard = Instant::now();
-            asker.shared.recorder.write(asker.number, |sample| match &answer {
-                Ok(body) => sample.answered(index, heard - begin, body.len()),
-                Err(error) => sample.failed_with(error_code(error)),
-            });
+            if asker.shared.begin.get().is_none_or(|&begin| now >= begin) {
+                asker.shared.recorder.write(asker.number, |sample| match &answer {
+                    Ok(body) => sample.answered(index, heard - begin, body.len()),
+                    Err(error) => sample.failed_with(error_code(error)),
+                });
+            }
             // Whoever was not even sent would fail again at once.
             let goes_on = matches!(answer, Ok(_) | Err(RequestError::Server(_) | RequestError::Timeout(_)));
             if due.is_none() && goes_on {
