@@ -59,12 +59,18 @@ impl Server {
     }
 
     pub(crate) async fn connect(&self) -> Result<Link, String> {
+        let (socket, transport) = self.open().await?;
+        Link::new(socket, transport).map_err(|error| format!("{}: {error}", self.place()))
+    }
+
+    /// A socket, and what is spoken on it.
+    pub(crate) async fn open(&self) -> Result<(TcpStream, Box<dyn Transport>), String> {
         let place = (self.address.host(), self.address.port());
-        let socket = match time::timeout(self.patience, TcpStream::connect(place)).await {
-            Ok(socket) => socket.map_err(|error| format!("{}: {error}", self.place()))?,
-            Err(_) => return Err(format!("{}: no connection within {:?}", self.place(), self.patience)),
-        };
-        Link::new(socket, self.transport()?).map_err(|error| format!("{}: {error}", self.place()))
+        match time::timeout(self.patience, TcpStream::connect(place)).await {
+            Ok(Ok(socket)) => Ok((socket, self.transport()?)),
+            Ok(Err(error)) => Err(format!("{}: {error}", self.place())),
+            Err(_) => Err(format!("{}: no connection within {:?}", self.place(), self.patience)),
+        }
     }
 
     fn transport(&self) -> Result<Box<dyn Transport>, String> {

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test is where a panic is told")]
 
 use std::{
-    fs,
+    fs, future,
     process::{Command, Output},
+    time::Duration,
 };
 
 use cereus::{App, Error, Raw, Server, Service, Tcp};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 /// A server, and where it listens.
 async fn serve() -> (Server, String) {
@@ -16,6 +18,7 @@ async fn serve() -> (Server, String) {
     let service = Service::new("room")
         .request("echo", |body: Raw| async { body })
         .request("fail", fail)
+        .request("hang", async || future::pending::<Raw>().await)
         .notify("note", async || {});
     let server = App::new(()).service(service).build().unwrap();
     tokio::spawn(cereus::tokio::serve(server.clone(), [Tcp::bind("127.0.0.1:0")]));
@@ -84,6 +87,52 @@ async fn a_mix_is_counted_by_route_and_errors_by_code() {
     let page = fs::read_to_string(html).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("GAME-001") && !page.contains("http"), "{page}");
     server.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_loop_goes_on_after_notifies_and_after_what_is_never_answered() {
+    let (server, address) = serve().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mix = folder.path().join("mix.json").display().to_string();
+    let report = async |mix_text: &str, more: &str| -> Value {
+        fs::write(&mix, mix_text).unwrap();
+        let arguments = format!("{address} --mix {mix} --closed 2 -c 3 --warm-up 0.1 --json {more}");
+        serde_json::from_slice(&load(words(&arguments)).await.stdout).unwrap()
+    };
+    let notifies =
+        report(r#"[{"route": "room.echo"}, {"route": "room.note", "notify": true, "weight": 9}]"#, "-d 0.5").await;
+    assert!(notifies["answered"].as_u64() > Some(500), "{notifies}");
+    let late = report(r#"[{"route": "room.hang"}]"#, "-d 1 --timeout 0.2").await;
+    // Six at a time, given up five times a second.
+    assert!((18..=36).contains(&late["errors"]["no answer in time"].as_u64().unwrap()), "{late}");
+    assert_eq!(late["answered"], 0, "{late}");
+    server.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_is_told_of_and_ends_it() {
+    let (asked, mut heard) = mpsc::channel(4);
+    let hang = move || {
+        let asked = asked.clone();
+        async move {
+            asked.send(()).await.unwrap();
+            future::pending::<Raw>().await
+        }
+    };
+    let server = App::new(()).service(Service::new("room").request("hang", hang)).drain_timeout(Duration::ZERO);
+    let server = server.build().unwrap();
+    tokio::spawn(cereus::tokio::serve(server.clone(), [Tcp::bind("127.0.0.1:0")]));
+    let address = &server.listening().await.unwrap()[0];
+    let arguments = format!("{address} --route room.hang --closed 1 -c 4 -d 600 --json");
+    let loading = tokio::spawn(load(words(&arguments)));
+    for _ in 0..4 {
+        heard.recv().await.unwrap();
+    }
+    server.shutdown();
+    let output = loading.await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["errors"]["connection lost before the answer"] == 4, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,11 +68,11 @@ impl Mix {
     }
 
     /// One of them, as a random number says.
-    pub(super) fn choose(&self, random: u64) -> usize {
+    pub(super) fn choose(&self, random: impl FnOnce() -> u64) -> usize {
         if self.entries.len() == 1 {
             return 0;
         }
-        let mut left = random % self.total;
+        let mut left = random() % self.total;
         let found = self.entries.iter().position(|entry| match left.checked_sub(entry.weight) {
             Some(rest) => {
                 left = rest;
@@ -94,7 +94,7 @@ mod tests {
             r#"[{"route": "a.b", "body": {"x": 1.0}, "weight": 3}, {"route": "c.d", "body": "raw", "notify": true}]"#;
         let mix = Mix::parse(mix).expect("it is one");
         assert_eq!((&*mix.entries[0].body, &*mix.entries[1].body), (br#"{"x": 1.0}"#.as_slice(), b"raw".as_slice()));
-        let chosen: Vec<_> = (0..5).map(|random| mix.choose(random)).collect();
+        let chosen: Vec<_> = (0..5).map(|random| mix.choose(|| random)).collect();
         assert_eq!(chosen, [0, 0, 0, 1, 0]);
         assert!(!mix.only_notifies());
     }

@@ -1,6 +1,7 @@
 //! `cereus load`: many connections that ask, and how long answers take.
 
 mod html;
+mod line;
 mod live;
 mod mix;
 mod record;

@@ -6,6 +6,9 @@ use hdrhistogram::Histogram;
 
 use crate::measure::{Sum, histogram, micros};
 
+/// How the texts begin of what a connection that ended has lost.
+pub(super) const LOST: &str = "connection lost";
+
 /// What happened within some time.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
@@ -40,6 +43,12 @@ impl Sample {
             let _ = all.add(histogram);
         }
         all
+    }
+
+    /// What counts of a warm-up: a connection that was lost does not come back.
+    pub(super) fn losses(&self) -> Self {
+        let lost = self.errors.iter().filter(|(what, _)| what.starts_with(LOST));
+        Self { errors: lost.map(|(what, count)| (what.clone(), *count)).collect(), ..Self::new(self.latency.len()) }
     }
 
     pub(super) fn failed(&self) -> u64 {

@@ -4,22 +4,27 @@ use std::{
     num::NonZero,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use cereus_client::{Client, Disconnect, RequestError, State, WhileAway};
+use cereus_core::{ClientConfig, Instant};
 use cereus_tokio::Tokio;
+use cereus_transports::rt::Runtime;
 use nix::sys::resource::{UsageWho, getrusage};
 use tokio::{
-    sync::Semaphore,
-    time::{interval_at, sleep, timeout},
+    sync::{
+        Semaphore,
+        mpsc::{Sender, channel, error::TrySendError},
+    },
+    time::{self, interval_at, sleep, sleep_until, timeout},
 };
 
 use super::{
     Arrivals, Load, Loop,
+    line::{Line, Order, Plan},
     live::Live,
     mix::Mix,
     record::Sample,
@@ -27,9 +32,13 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    measure::{Recorder, Sum, error_code},
+    link::Server,
+    measure::{Recorder, Sum},
     random::Random,
 };
+
+/// How many messages may wait for one connection that has no room for them.
+const ORDERS: usize = 1 << 16;
 
 /// How many connections are being made at once.
 const CONNECTING: usize = 128;
@@ -44,23 +53,23 @@ const NAP: Duration = Duration::from_millis(50);
 const PLACES: usize = 2;
 
 /// What all connections share.
-struct Shared {
-    mix: Mix,
-    recorder: Recorder<Sample>,
+pub(super) struct Shared {
+    pub(super) mix: Mix,
+    pub(super) recorder: Recorder<Sample>,
     /// How many connections are open.
-    open: AtomicUsize,
-    /// When the warm-up ended: what was sent before does not count, whenever its answer comes.
+    pub(super) open: AtomicUsize,
+    /// How many requests have no answer yet, with those sent in the warm-up.
+    pub(super) in_flight: AtomicUsize,
+    /// When the warm-up ended.
     begin: OnceLock<Instant>,
-    over: AtomicBool,
+    pub(super) over: AtomicBool,
 }
 
-/// One connection.
-struct Asker {
-    number: usize,
-    client: Client,
-    shared: Arc<Shared>,
-    in_flight: AtomicU32,
-    random: Random,
+impl Shared {
+    /// Whether the answer to what was sent then counts: not if it was sent in the warm-up.
+    pub(super) fn counts(&self, sent: Instant) -> bool {
+        self.begin.get().is_none_or(|&begin| sent >= begin)
+    }
 }
 
 /// Runs it all and reports.
@@ -71,32 +80,39 @@ pub(super) async fn run(load: &Load, mix: Mix, mut live: Live) -> Result<Report,
         recorder: Recorder::new(PLACES * threads, || Sample::new(entries)),
         mix,
         open: AtomicUsize::new(0),
+        in_flight: AtomicUsize::new(0),
         begin: OnceLock::new(),
         over: AtomicBool::new(false),
     });
-    let askers = connect(load, &shared, &mut live).await?;
-    let driven_by = load.driven_by();
-    let pacer = match driven_by {
+    let clock = Tokio::new();
+    let lines = connect(load, clock, &shared, &mut live).await?;
+    let pacer = match load.driven_by() {
         Loop::Closed { depth } => {
-            askers.iter().for_each(|asker| asker.keep_asking(depth));
+            // One that has ended already is told of in the report.
+            for line in &lines {
+                let _ = line.try_send(Order::Keep(depth as usize));
+            }
             None
         }
-        Loop::Open { rate, arrivals } => Some(pace(&askers, &shared, rate, arrivals)),
+        Loop::Open { rate, arrivals } => Some(pace(lines, Arc::clone(&shared), clock, rate, arrivals)),
     };
 
     let mut warm_up = Sample::new(entries);
     sleep(load.warm_up).await;
     shared.recorder.take(&mut warm_up);
-    let (mut rows, mut total) = (Vec::new(), Sample::new(entries));
-    let (begin, cpu) = (*shared.begin.get_or_init(Instant::now), cpu_time());
+    let (mut rows, mut total) = (Vec::new(), warm_up.losses());
+    shared.begin.get_or_init(|| clock.now());
+    let (begin, cpu) = (time::Instant::now(), cpu_time());
     let end = begin + load.duration;
-    let mut tick = interval_at((begin + Duration::from_secs(1)).into(), Duration::from_secs(1));
+    let mut tick = interval_at(begin + Duration::from_secs(1), Duration::from_secs(1));
     let mut interrupted = false;
-    while Instant::now() < end && !interrupted {
-        let since = Instant::now();
+    // Nobody comes back.
+    let all_lost = || shared.open.load(Ordering::Relaxed) == 0;
+    while time::Instant::now() < end && !interrupted && !all_lost() {
+        let since = time::Instant::now();
         tokio::select! {
             _ = tick.tick() => {}
-            () = tokio::time::sleep_until(end.into()) => {}
+            () = sleep_until(end) => {}
             _ = tokio::signal::ctrl_c() => interrupted = true,
         }
         let mut sample = Sample::new(entries);
@@ -114,15 +130,14 @@ pub(super) async fn run(load: &Load, mix: Mix, mut live: Live) -> Result<Report,
         // It looks often.
         let _ = tokio::task::spawn_blocking(move || pacer.join()).await;
     }
-    drain(&askers, &shared, &mut total).await;
+    drain(&shared, &mut total).await;
     Ok(Report::new(load, &shared.mix, rows, total, took, busy))
 }
 
 /// Answers to what was sent in time still count; what never comes is an error.
-async fn drain(askers: &[Arc<Asker>], shared: &Shared, total: &mut Sample) {
-    let in_flight = || askers.iter().map(|asker| asker.in_flight.load(Ordering::Relaxed)).sum::<u32>();
+async fn drain(shared: &Shared, total: &mut Sample) {
     let drained = async {
-        while in_flight() > 0 {
+        while shared.in_flight.load(Ordering::Relaxed) > 0 {
             sleep(Duration::from_millis(5)).await;
         }
     };
@@ -130,129 +145,88 @@ async fn drain(askers: &[Arc<Asker>], shared: &Shared, total: &mut Sample) {
     let sent = total.sent;
     shared.recorder.take(total);
     total.sent = sent;
-    for _ in 0..in_flight() {
+    for _ in 0..shared.in_flight.load(Ordering::Relaxed) {
         total.failed_with("no answer before the end");
     }
 }
 
-async fn connect(load: &Load, shared: &Arc<Shared>, live: &mut Live) -> Result<Vec<Arc<Asker>>, Failure> {
+/// Opens all connections. Returns where to tell each what to do.
+async fn connect(
+    load: &Load,
+    clock: Tokio,
+    shared: &Arc<Shared>,
+    live: &mut Live,
+) -> Result<Vec<Sender<Order>>, Failure> {
     let count = load.connections as usize;
     let gap = load.ramp.unwrap_or_default() / load.connections;
     let turns = Arc::new(Semaphore::new(CONNECTING));
+    let options = &load.connect;
+    let server = Server::new(&load.address, &options.trust, options.header.clone(), options.connect_timeout)?;
+    let in_flight = load.closed.unwrap_or_default().max(1 << 16) as usize;
+    let config = ClientConfig::builder()
+        .handshake(options.handshake())
+        .compress(options.compress)
+        .handshake_timeout(options.connect_timeout)
+        .max_pending_requests(in_flight)
+        .build();
+    let plan =
+        Plan { config: config.map_err(|error| Failure::usage(error.to_string()))?, clock, patience: options.timeout };
+    let made = Arc::new((server, plan));
+    let begin = time::Instant::now();
     let mut connecting = Vec::with_capacity(count);
-    let begin = Instant::now();
-    let depth = load.closed.unwrap_or_default() as usize;
-    let builder = load.connect.client(&load.address)?.while_away(WhileAway::Fail);
-    let builder = builder.protocol(|protocol| protocol.max_pending_requests(depth.max(1 << 16)));
     for number in 0..count {
-        let (builder, turns, shared) = (builder.clone(), Arc::clone(&turns), Arc::clone(shared));
+        let (made, turns, shared) = (Arc::clone(&made), Arc::clone(&turns), Arc::clone(shared));
         connecting.push(tokio::spawn(async move {
-            sleep((begin + gap * number as u32).saturating_duration_since(Instant::now())).await;
+            sleep_until(begin + gap * number as u32).await;
             let _turn = turns.acquire().await;
-            let client = builder.connect(Tokio::new()).await?;
+            let (server, plan) = &*made;
+            let (tell, orders) = channel(ORDERS);
+            let line = Line::open(server.open().await?, plan, number, orders, Arc::clone(&shared)).await;
+            let line = line.map_err(|why| format!("{}: {why}", server.place()))?;
             shared.open.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(watch(client.states(), Arc::clone(&shared)));
-            let random = Random::new(number as u64);
-            Ok::<_, cereus_client::ConnectError>(Arc::new(Asker {
-                number,
-                client,
-                shared,
-                in_flight: AtomicU32::new(0),
-                random,
-            }))
+            tokio::spawn(line.run());
+            Ok::<_, String>(tell)
         }));
     }
-    let mut askers = Vec::with_capacity(count);
-    for (number, asker) in connecting.into_iter().enumerate() {
-        let asker = asker.await.map_err(|error| Failure::Failed(error.to_string()))?;
-        askers.push(asker.map_err(|error| match Failure::from(error) {
-            Failure::Failed(why) => Failure::Failed(format!("connection {} of {count}: {why}", number + 1)),
-            usage => usage,
-        })?);
+    let mut lines = Vec::with_capacity(count);
+    for (number, line) in connecting.into_iter().enumerate() {
+        let line = line.await.map_err(|error| Failure::Failed(error.to_string()))?;
+        lines.push(line.map_err(|why| Failure::Failed(format!("connection {} of {count}: {why}", number + 1)))?);
         live.connecting(number + 1, count);
     }
-    Ok(askers)
+    Ok(lines)
 }
 
-/// Counts a connection that ends.
-async fn watch(mut states: cereus_client::States, shared: Arc<Shared>) {
-    while let Some(state) = states.next().await {
-        if let State::Closed(reason) = state {
-            shared.open.fetch_sub(1, Ordering::Relaxed);
-            if reason != Disconnect::Local {
-                shared.recorder.write(0, |sample| sample.failed_with(&format!("connection lost: {reason}")));
-            }
-        }
-    }
-}
-
-impl Asker {
-    /// Closed loop: so many requests at once, and the next whenever an answer comes.
-    fn keep_asking(self: &Arc<Self>, depth: u32) {
-        while self.in_flight.load(Ordering::Relaxed) < depth && self.client.state().is_open() {
-            self.ask(None, Instant::now());
-        }
-    }
-
-    /// Sends one. `due`: when it should have been sent. Returns whether it was a request.
-    fn ask(self: &Arc<Self>, due: Option<Instant>, now: Instant) -> bool {
-        let index = self.shared.mix.choose(self.random.next());
-        let entry = &self.shared.mix.entries[index];
-        let begin = due.unwrap_or(now);
-        if entry.notify {
-            let sent = self.client.notify(entry.route.clone(), entry.body.clone());
-            self.shared.recorder.write(self.number, |sample| match sent {
-                Ok(()) => {
-                    sample.sent(due.map(|due| now - due));
-                    sample.answered(index, begin.elapsed(), 0);
-                }
-                Err(error) => sample.failed_with(error_code(&error)),
-            });
-            return false;
-        }
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.shared.recorder.write(self.number, |sample| sample.sent(due.map(|due| now - due)));
-        let asker = Arc::clone(self);
-        self.client.request(entry.route.clone(), entry.body.clone()).call(move |answer| {
-            asker.in_flight.fetch_sub(1, Ordering::Relaxed);
-            let heard = Instant::now();
-            if asker.shared.begin.get().is_none_or(|&begin| now >= begin) {
-                asker.shared.recorder.write(asker.number, |sample| match &answer {
-                    Ok(body) => sample.answered(index, heard - begin, body.len()),
-                    Err(error) => sample.failed_with(error_code(error)),
-                });
-            }
-            // Whoever was not even sent would fail again at once.
-            let goes_on = matches!(answer, Ok(_) | Err(RequestError::Server(_) | RequestError::Timeout(_)));
-            if due.is_none() && goes_on {
-                // Up to a request: no answer would go on with it after a notify.
-                loop {
-                    if asker.shared.over.load(Ordering::Relaxed) || asker.ask(None, heard) {
-                        break;
-                    }
-                }
-            }
-        });
-        true
-    }
-}
-
-/// Open loop: a thread that sends each message when it is time for it.
-fn pace(askers: &[Arc<Asker>], shared: &Arc<Shared>, rate: f64, arrivals: Arrivals) -> thread::JoinHandle<()> {
-    let (askers, shared) = (askers.to_vec(), Arc::clone(shared));
+/// Open loop: a thread that has each message sent when it is time for it.
+fn pace(
+    lines: Vec<Sender<Order>>,
+    shared: Arc<Shared>,
+    clock: Tokio,
+    rate: f64,
+    arrivals: Arrivals,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let gap = 1.0 / rate;
         let random = Random::new(u64::MAX);
-        let begin = Instant::now();
+        let begin = clock.now();
         let (mut due, mut turn) = (0.0, 0);
         while !shared.over.load(Ordering::Relaxed) {
             let at = begin + Duration::from_secs_f64(due);
-            let now = Instant::now();
+            let now = clock.now();
             if at > now {
                 thread::sleep((at - now).min(NAP));
                 continue;
             }
-            askers[turn % askers.len()].ask(Some(at), now);
+            let number = turn % lines.len();
+            match lines[number].try_send(Order::Send(at)) {
+                Ok(()) => {}
+                Err(error) => shared.recorder.write(number, |sample| {
+                    sample.failed_with(match error {
+                        TrySendError::Full(_) => "not sent: too much waits already",
+                        TrySendError::Closed(_) => "not sent: no connection",
+                    });
+                }),
+            }
             turn += 1;
             due += match arrivals {
                 Arrivals::Even => gap,
