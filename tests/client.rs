@@ -6,16 +6,23 @@
 mod each_runtime;
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
 
+use bytes::Bytes;
 use cereus::{App, Endpoint, Error, Json, Server, Service, Session, Tcp, TlsConfig, WebSocket};
-use cereus_client::{Client, ClientBuilder, ConnectError, Disconnect, State, TlsClientConfig};
+use cereus_client::{Client, ClientBuilder, ConnectError, Disconnect, Reconnect, RequestError, State, TlsClientConfig};
 use each_runtime::{Run, on_each_runtime};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use smol::future::yield_now;
+use tokio::sync::mpsc::unbounded_channel;
 
 /// An authority, and what a server shows that it vouches for.
 struct Trust {
@@ -121,6 +128,77 @@ async fn comes_back<R: Run>(runtime: R) {
     server.shutdown();
 }
 
+/// Each request ends exactly once, however often the link breaks, and nothing stays behind.
+async fn outlives_its_links<R: Run>(runtime: R) {
+    const REQUESTS: usize = 2000;
+    const AT_ONCE: usize = 20;
+    let trust = Trust::new("localhost");
+    let (server, addresses) = serve(&runtime, &trust.server()).await;
+    for (scheme, address) in SCHEMES.into_iter().zip(&addresses) {
+        let (relay, breaks) = breaking(*address);
+        let reconnect = Reconnect::default().min_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(5));
+        let client = builder(scheme, relay, &trust).reconnect(reconnect).start(runtime.clone()).unwrap();
+        let (tell, mut ended) = unbounded_channel();
+        let mut ends = [0; REQUESTS];
+        let mut answered = 0;
+        for batch in 0..REQUESTS / AT_ONCE {
+            for number in batch * AT_ONCE..(batch + 1) * AT_ONCE {
+                let tell = tell.clone();
+                let body = number.to_string().repeat(30);
+                let is_answer = move |answer: Result<Bytes, RequestError>| match answer {
+                    Ok(answer) => answer == body,
+                    Err(RequestError::Lost(_)) => false,
+                    Err(error) => panic!("{scheme}: {error}"),
+                };
+                let body = number.to_string().repeat(30);
+                client.request("room.echo", body).call(move |answer| tell.send((number, is_answer(answer))).unwrap());
+            }
+            for _ in 0..AT_ONCE {
+                let (number, was_answered) = ended.recv().await.unwrap();
+                ends[number] += 1;
+                answered += usize::from(was_answered);
+            }
+        }
+        client.close().await;
+        drop(tell);
+        assert_eq!(ended.recv().await, None, "{scheme}: something ended twice");
+        assert!(ends.iter().all(|ends| *ends == 1), "{scheme}");
+        let breaks = breaks.load(Ordering::Relaxed);
+        assert!(breaks >= 10 && answered > REQUESTS / 2, "{scheme}: {answered} answers, {breaks} breaks");
+    }
+    while server.sessions().count() > 0 {
+        yield_now().await;
+    }
+    server.shutdown();
+}
+
+/// Passes on to this address what comes, and breaks each connection in the middle of something.
+fn breaking(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let breaks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&breaks);
+    thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(to).unwrap());
+            let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = io::copy(&mut from_client, &mut to_server);
+                let _ = to_server.shutdown(Shutdown::Both);
+            });
+            let counted = Arc::clone(&counted);
+            thread::spawn(move || {
+                // Enough for the handshakes, and never the same.
+                let most = 6000 + number as u64 * 977 % 5000;
+                let passed = io::copy(&mut (&mut server).take(most), &mut client);
+                counted.fetch_add(usize::from(passed.is_ok_and(|passed| passed == most)), Ordering::Relaxed);
+                let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+            });
+        }
+    });
+    (address, breaks)
+}
+
 async fn knows_its_server<R: Run>(runtime: R) {
     let (trust, other) = (Trust::new("localhost"), Trust::new("elsewhere"));
     let (_server, addresses) = serve(&runtime, &trust.server()).await;
@@ -199,4 +277,4 @@ fn answers(text: &'static str) -> SocketAddr {
     address
 }
 
-on_each_runtime! { plays comes_back knows_its_server says_what_is_wrong }
+on_each_runtime! { plays comes_back outlives_its_links knows_its_server says_what_is_wrong }

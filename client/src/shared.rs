@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) handshake: Option<Arc<HandshakeResponse>>,
     pub(crate) round_trip: Option<RoundTrip>,
     kick: Option<Option<String>>,
+    /// Why the last connection is at its end.
+    ended: Option<Disconnect>,
     /// The task is to end.
     pub(crate) closing: bool,
     /// The task is not to wait for its next attempt.
@@ -119,6 +121,7 @@ impl Shared {
             handshake: None,
             round_trip: None,
             kick: None,
+            ended: None,
             closing: false,
             hurry: false,
             task: None,
@@ -209,13 +212,17 @@ impl Inner {
         let reason = match &self.state {
             // Nobody overtakes those who have waited.
             State::Open if self.waiting.is_empty() => {
-                return match self.transmit(&waiting) {
+                match self.transmit(&waiting) {
                     Ok(id) => {
                         self.sent(waiting, id, now);
-                        Ok(())
+                        return Ok(());
                     }
-                    Err(error) => refuse(waiting, refusal(error)),
-                };
+                    // It is at its end, and the state does not tell yet.
+                    Err(SendError::NotConnected | SendError::Closed) => {
+                        Some(self.ended.clone().unwrap_or(Disconnect::Ended(CloseReason::Transport)))
+                    }
+                    Err(error) => return refuse(waiting, refusal(error)),
+                }
             }
             State::Open => None,
             State::Connecting => Some(Disconnect::NotYet),
@@ -306,6 +313,7 @@ impl Inner {
         self.connection = Some(connection);
         self.hurry = false;
         self.kick = None;
+        self.ended = None;
         self.round_trip = None;
     }
 
@@ -375,7 +383,10 @@ impl Inner {
                 }
                 ClientEvent::Push { route, body } => deliveries.push(Delivery::Push(Push { route, body })),
                 ClientEvent::Kicked(body) => self.kick = Some(kick_reason(&body)),
-                ClientEvent::Closed(reason) => return (connected, Some(reason)),
+                ClientEvent::Closed(reason) => {
+                    self.ended = Some(self.kicked_or(Disconnect::Ended(reason.clone())));
+                    return (connected, Some(reason));
+                }
                 _ => {}
             }
         }
@@ -418,11 +429,17 @@ impl Inner {
     /// There is no socket any more. What is in flight is lost.
     pub(crate) fn end(&mut self, reason: Disconnect, deliveries: &mut Vec<Delivery>) -> Disconnect {
         self.connection = None;
-        let reason = self.kick.take().map_or(reason, |reason| Disconnect::Kicked { reason });
+        let reason = self.kicked_or(reason);
+        self.kick = None;
+        self.ended = Some(reason.clone());
         let lost = mem::take(&mut self.in_flight).into_values();
         deliveries
             .extend(lost.map(|request| Delivery::Answer(request.completion, Err(RequestError::Lost(reason.clone())))));
         reason
+    }
+
+    fn kicked_or(&self, reason: Disconnect) -> Disconnect {
+        self.kick.clone().map_or(reason, |reason| Disconnect::Kicked { reason })
     }
 
     /// What waits for a connection waits in vain.
