@@ -118,6 +118,37 @@ fn input_is_wanted_until_the_limit_waits() {
 }
 
 #[test]
+fn the_room_that_buffers_have_is_told() {
+    assert_eq!(ServerConnection::new(Arc::default(), NOW).capacity(), 0);
+    let mut server = server(ServerConfig::builder());
+    let tick = |server: &mut ServerConnection| {
+        server.handle_timeout(server.poll_timeout().expect("it beats"));
+        drain(server);
+        server.capacity()
+    };
+    assert_eq!(tick(&mut server), 0);
+
+    for bytes in 1..100 {
+        server.push(&ROUTE, "x").expect("there is room");
+        let (held, memory) = (server.buffered(), server.capacity());
+        assert!((held..=4 * held).contains(&memory), "{bytes} pushes: {memory} bytes for {held}");
+    }
+    drain(&mut server);
+    // The places of those that have waited.
+    assert_eq!(server.buffered(), 0);
+    assert!(server.capacity() > 99 * 40, "{}", server.capacity());
+    assert_eq!(tick(&mut server), 0);
+
+    server.handle_input(&[PacketType::Data as u8, 0, 0x40, 0], NOW);
+    for _ in 0..100 {
+        server.handle_input(&[b'x'; 100], NOW);
+        let (held, memory) = (server.buffered(), server.capacity());
+        assert!((held..=2 * held + 100).contains(&memory), "{memory} bytes for {held}");
+    }
+    assert!(server.capacity() > 10_004, "it grows by more than it needs");
+}
+
+#[test]
 fn what_comes_from_a_kicked_client_is_not_kept() {
     let mut server = server(ServerConfig::builder());
     let request = data(&Message::request(MessageId::new(1), ROUTE, "x"));
