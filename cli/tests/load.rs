@@ -136,6 +136,18 @@ async fn a_server_that_goes_is_told_of_and_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_with_little_to_say_keep_their_heartbeat() {
+    let echo = Service::new("room").request("echo", |body: Raw| async { body });
+    let app = App::new(()).service(echo).protocol(|protocol| protocol.heartbeat(Duration::from_secs(1)));
+    let server = app.build().unwrap();
+    tokio::spawn(cereus::tokio::serve(server.clone(), [Tcp::bind("127.0.0.1:0")]));
+    let address = &server.listening().await.unwrap()[0];
+    let output = load(words(&format!("{address} --route room.echo --rate 2 -c 9 -d 3 --json"))).await;
+    assert!(output.status.success(), "{}{}", err(&output), String::from_utf8_lossy(&output.stdout));
+    server.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mistakes_are_told_in_a_line() {
     for (arguments, code, why) in [
         ("tcp://127.0.0.1:1 --route a.b", 1, "cereus: connection 1 of 10: tcp://127.0.0.1:1: Connection refused"),

@@ -130,6 +130,8 @@ impl Line {
 
     /// Does what it is told until the connection ends.
     pub(super) async fn run(mut self) {
+        // It would wake the task that has shaken hands.
+        self.armed = None;
         let why = poll_fn(|cx| self.poll(cx)).await;
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
         let lost = self.in_flight.len();
