@@ -248,11 +248,13 @@ impl<R: Runtime + Connector> Line<'_, R> {
         let mut has_more = true;
         for _ in 0..TURNS {
             let came = match self.last_read {
-                ..SMALL_READ => self.read::<SMALL_READ>(cx, now),
-                SMALL_READ..READ => self.read::<READ>(cx, now),
-                READ.. => self.read::<LARGE_READ>(cx, now),
+                ..SMALL_READ => self.read::<SMALL_READ>(cx),
+                SMALL_READ..READ => self.read::<READ>(cx),
+                READ.. => self.read::<LARGE_READ>(cx),
             };
-            if !came && !has_more {
+            if let Some(at) = came {
+                now = at;
+            } else if !has_more {
                 ready!(self.poll_timer(cx, now));
                 now = self.driver.runtime.now();
             }
@@ -284,26 +286,28 @@ impl<R: Runtime + Connector> Line<'_, R> {
         due
     }
 
+    /// Reads once. Returns when something came: what it answers was asked before, however long this task has been at it.
     // A frame of its own: the large buffer must not be part of every turn's.
     #[inline(never)]
-    fn read<const N: usize>(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn read<const N: usize>(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         if self.input_ended {
-            return false;
+            return None;
         }
         let mut scratch = [0; N];
-        let ended = match self.stream.poll_read(cx, &mut scratch) {
-            Poll::Pending => return false,
+        let Poll::Ready(read) = self.stream.poll_read(cx, &mut scratch) else { return None };
+        let now = self.driver.runtime.now();
+        let ended = match read {
             // It is only read until the server has seen that this side ended.
-            Poll::Ready(Ok(1..)) if self.ending.is_some() => return true,
-            Poll::Ready(Ok(len @ 1..)) => {
+            Ok(1..) if self.ending.is_some() => None,
+            Ok(len @ 1..) => {
                 self.last_read = len;
                 self.receive(&scratch[..len], now).err()
             }
-            Poll::Ready(Ok(0)) => {
+            Ok(0) => {
                 self.input_ended = true;
                 Some(self.transport.handle_eof().err().unwrap_or(TransportError::Closed))
             }
-            Poll::Ready(Err(error)) => {
+            Err(error) => {
                 self.input_ended = true;
                 Some(TransportError::Protocol(error.to_string()))
             }
@@ -311,7 +315,7 @@ impl<R: Runtime + Connector> Line<'_, R> {
         if let Some(error) = ended {
             self.end_input(error, now);
         }
-        true
+        Some(now)
     }
 
     fn receive(&mut self, wire: &[u8], now: Instant) -> Result<(), TransportError> {
